@@ -1,0 +1,143 @@
+"""How each data set is read, and which files it consists of.
+
+Torchvision is imported only when a set of its is asked for; digits come with scikit-learn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+File = tuple[str, str]  # path below the folder of the data, MD5
+
+
+class Split(NamedTuple):
+    """Images and labels in file order.
+
+    Args:
+        images: uint8 (N, C, H, W).
+        labels: int64 (N,), from 0 to classes - 1.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+
+def rank_in_class(labels: Tensor) -> Tensor:
+    """Number the examples of each class in file order.
+
+    Args:
+        labels: int64 (N,).
+
+    Returns:
+        int64 (N,): how many earlier examples have the same label.
+    """
+    order = torch.argsort(labels, stable=True)
+    counts = torch.bincount(labels)
+    starts = counts.cumsum(0) - counts
+    ranks = torch.empty_like(labels)
+    ranks[order] = torch.arange(len(labels)) - starts[labels[order]]
+    return ranks
+
+
+def read_digits(root: Path) -> tuple[Split, Split]:
+    """Read the 1,797 handwritten digits of scikit-learn; `root` is not used.
+
+    There is no published split of this file, so ours is fixed without randomness: within each class, in file
+    order, every third example is for testing. Grey levels 0 to 16 become 0 to 255.
+    """
+    from sklearn.datasets import load_digits
+
+    pixels, target = load_digits(return_X_y=True)
+    images = torch.from_numpy(np.rint(pixels * (255 / 16)).astype(np.uint8)).view(-1, 1, 8, 8)
+    labels = torch.from_numpy(target.astype(np.int64))
+    test = rank_in_class(labels) % 3 == 2
+    return Split(images[~test], labels[~test]), Split(images[test], labels[test])
+
+
+def read_fashionmnist(root: Path) -> tuple[Split, Split]:
+    """Read Fashion-MNIST with torchvision, from `root`/FashionMNIST/raw."""
+    from torchvision.datasets import FashionMNIST
+
+    parts = (FashionMNIST(root, train=train) for train in (True, False))
+    train, test = (Split(part.data.unsqueeze(1), part.targets.long()) for part in parts)
+    return train, test
+
+
+def read_cifar10(root: Path) -> tuple[Split, Split]:
+    """Read CIFAR-10 with torchvision, from `root`/cifar-10-batches-py."""
+    from torchvision.datasets import CIFAR10
+
+    return _channels_first(CIFAR10(root, train=True)), _channels_first(CIFAR10(root, train=False))
+
+
+def read_cifar100(root: Path) -> tuple[Split, Split]:
+    """Read CIFAR-100 (fine labels) with torchvision, from `root`/cifar-100-python."""
+    from torchvision.datasets import CIFAR100
+
+    return _channels_first(CIFAR100(root, train=True)), _channels_first(CIFAR100(root, train=False))
+
+
+def read_svhn(root: Path) -> tuple[Split, Split]:
+    """Read SVHN with torchvision: cropped digits, "train" (without "extra") and "test"; 0 is class 0."""
+    from torchvision.datasets import SVHN
+
+    def split(name: str) -> Split:
+        part = SVHN(str(root), split=name)
+        labels = torch.from_numpy(part.labels.astype(np.int64))
+        return Split(torch.from_numpy(np.ascontiguousarray(part.data)), labels)
+
+    return split("train"), split("test")
+
+
+def _channels_first(cifar) -> Split:
+    images = torch.from_numpy(np.ascontiguousarray(cifar.data.transpose(0, 3, 1, 2)))
+    return Split(images, torch.tensor(cifar.targets, dtype=torch.int64))
+
+
+def cifar_files(name: str) -> list[File]:
+    """List the files of "CIFAR10" or "CIFAR100" with torchvision's checksums."""
+    import torchvision.datasets
+
+    source = getattr(torchvision.datasets, name)
+    rows = [*source.train_list, *source.test_list, (source.meta["filename"], source.meta["md5"])]
+    return [(f"{source.base_folder}/{file}", md5) for file, md5 in rows]
+
+
+def svhn_files() -> list[File]:
+    """List the files of SVHN with torchvision's checksums."""
+    from torchvision.datasets import SVHN
+
+    return [(SVHN.split_list[split][1], SVHN.split_list[split][2]) for split in ("train", "test")]
+
+
+def fashionmnist_files() -> list[File]:
+    """List the files of Fashion-MNIST with sums of the unpacked files, which torchvision has not."""
+    sums = {
+        "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+        "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
+        "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
+        "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
+    }
+    return [(f"FashionMNIST/raw/{file}", md5) for file, md5 in sums.items()]
+
+
+def downloader(name: str) -> Callable[[Path], None]:
+    """Make the function that lets torchvision download a set of its, called `name` there, to a folder."""
+
+    def download(root: Path) -> None:
+        import torchvision.datasets
+
+        source = getattr(torchvision.datasets, name)
+        if name == "SVHN":
+            for split in ("train", "test"):
+                source(str(root), split=split, download=True)
+        else:
+            source(root, download=True)
+
+    return download

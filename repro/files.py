@@ -1,0 +1,54 @@
+"""Files that a reader finds whole or not at all, and locks that die with their holder."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+
+from .errors import ReproError
+
+
+def write(path: Path, content: str | bytes) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part.
+
+    Raises:
+        ReproError: when the folder cannot be written to.
+    """
+    raw = content.encode() if isinstance(content, str) else content
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "wb") as file:
+            file.write(raw)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except OSError as error:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        raise ReproError(
+            f"{path.parent}: {error.strerror}; free it, or name another folder in REPRO_BUILD"
+        ) from None
+
+
+@contextmanager
+def lock(path: Path) -> Iterator[None]:
+    """Hold the lock file `path` inside the block; the system frees it when its process dies."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        held = FileLock(path)
+        held.acquire()
+    except OSError as error:
+        reason = error.strerror or "cannot be locked"
+        raise ReproError(f"{path.parent}: {reason}; free it, or name another folder in REPRO_BUILD") from None
+    try:
+        yield
+    finally:
+        held.release()
