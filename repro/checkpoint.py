@@ -1,0 +1,61 @@
+"""Checkpoints and weights as safetensors files: no pickles, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from .errors import ReproError
+from .files import write
+
+
+def save_tensors(
+    path: Path, tensors: Mapping[str, torch.Tensor], about: Mapping[str, Any] | None = None
+) -> None:
+    """Write named tensors and JSON-able facts about them.
+
+    Args:
+        path: the file to make or replace.
+        tensors: any shapes and types; stored contiguous, on the CPU.
+        about: what else to keep; text in the file's header.
+    """
+    plain = {k: v.detach().to("cpu", copy=True).contiguous() for k, v in tensors.items()}
+    write(path, save(plain, metadata={"about": json.dumps(about or {})}))
+
+
+def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Read what `save_tensors` wrote; raise ReproError with one line when the file is damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {}).get("about", "{}"))
+            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118
+    except (OSError, SafetensorError, ValueError) as error:
+        raise ReproError(f"{path}: damaged or unreadable ({error}); remove it and run again") from None
+
+
+def pack_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """Flatten the optimiser's state into named tensors."""
+    params = [p for group in optimizer.param_groups for p in group["params"]]
+    return {
+        f"optimizer.{i}.{name}": value
+        for i, p in enumerate(params)
+        for name, value in optimizer.state.get(p, {}).items()
+        if isinstance(value, torch.Tensor)
+    }
+
+
+def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Put back what `pack_optimizer` took, in the parameters' own memory format."""
+    params = [p for group in optimizer.param_groups for p in group["params"]]
+    for place, value in tensors.items():
+        if place.startswith("optimizer."):
+            _, i, name = place.split(".", 2)
+            p = params[int(i)]
+            like = torch.empty_like(p) if value.shape == p.shape else value.clone()
+            optimizer.state[p][name] = like.copy_(value)

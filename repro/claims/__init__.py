@@ -1,0 +1,17 @@
+"""Claims of the papers (book/claims.yaml) and the verdicts that our runs give. Imports no torch."""
+
+from .judge import evaluate
+from .text import ACCURACY, Claim, Comparison, Protocol, Verdict, claims, criterion, parse, published
+
+__all__ = [
+    "ACCURACY",
+    "Claim",
+    "Comparison",
+    "Protocol",
+    "Verdict",
+    "claims",
+    "criterion",
+    "evaluate",
+    "parse",
+    "published",
+]

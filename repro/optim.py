@@ -1,0 +1,93 @@
+"""Optimisers and learning-rate schedules: two menus whose keyword options are settings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+
+Unit = Annotated[float, Field(ge=0, le=1)]
+
+
+def step(progress: float, *, milestones: tuple[Unit, ...] = (0.5, 0.75), gamma: Unit = 0.1) -> float:
+    """Multiply the rate by `gamma` at each milestone, a fraction of the schedule in [0, 1]."""
+    return gamma ** sum(progress >= m - 1e-9 for m in milestones)
+
+
+def cosine(progress: float, *, floor: Unit = 0.0) -> float:
+    """Fall from 1 to `floor` along half a cosine."""
+    return floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def linear(progress: float) -> float:
+    """Fall from 1 to 0 along a line."""
+    return 1 - progress
+
+
+def constant(progress: float) -> float:
+    """Stay at the base rate."""
+    return 1.0
+
+
+SCHEDULES: dict[str, Callable[..., float]] = {
+    "step": step,
+    "cosine": cosine,
+    "linear": linear,
+    "constant": constant,
+}
+
+
+def sgd(
+    groups: Iterable[Any], lr: float, *, momentum: Unit = 0.9, nesterov: bool = False
+) -> torch.optim.Optimizer:
+    """Stochastic gradient descent with momentum (Nesterov's on request)."""
+    return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, foreach=True)
+
+
+def adam(
+    groups: Iterable[Any], lr: float, *, beta1: Unit = 0.9, beta2: Unit = 0.999
+) -> torch.optim.Optimizer:
+    """Adam with coupled L2 weight decay, as the replication of Morcos et al. uses it."""
+    return torch.optim.Adam(groups, lr=lr, betas=(beta1, beta2), foreach=True)
+
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"sgd": sgd, "adam": adam}
+
+
+def rate(
+    schedule: str, options: dict[str, Any], *, epochs: int, steps: int, warmup: float, per_step: bool
+) -> Callable[[int], float]:
+    """Make the function from the global step to the factor on the base learning rate.
+
+    Warm-up is linear; the schedule proper begins after it, as in the published codes of STR and of the RigL
+    replication. Changed once an epoch the factor of warm-up epoch e is (e + 1) / warmup; changed at every step it
+    starts from 0.
+
+    Args:
+        schedule: a name of SCHEDULES.
+        options: its keyword options.
+        epochs: length of the training.
+        steps: optimisation steps of one epoch.
+        warmup: epochs of warm-up, in [0, epochs).
+        per_step: whether the rate changes at every step or once an epoch.
+    """
+    shape = SCHEDULES[schedule]
+
+    def factor(global_step: int) -> float:
+        now = global_step / steps if per_step else global_step // steps
+        if now < warmup:
+            return now / warmup if per_step else (now + 1) / warmup
+        return shape((now - warmup) / (epochs - warmup), **options)
+
+    return factor
+
+
+def groups(model: torch.nn.Module, weight_decay: float, decay_1d: bool) -> list[dict[str, Any]]:
+    """Split the parameters into decayed and undecayed; without `decay_1d`, biases and norm scales are not decayed."""
+    decayed = [p for p in model.parameters() if decay_1d or p.ndim > 1]
+    spared = [p for p in model.parameters() if not (decay_1d or p.ndim > 1)]
+    made = [{"params": decayed, "weight_decay": weight_decay}, {"params": spared, "weight_decay": 0.0}]
+    return [g for g in made if g["params"]]

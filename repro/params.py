@@ -1,0 +1,169 @@
+"""Parameter files: read safely, expanded into the runs that they ask for."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from . import paths
+from .errors import ReproError, pick
+from .recipes import RECIPES
+from .section import Section
+from .settings import Settings, parse, unique
+
+LIMIT = 100_000  # runs in one file; more is surely a slip
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader, with floats as YAML 1.2 has them (5e-4 is a number) and no key given twice."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
+)
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    own = [k.value for k, _ in node.value if isinstance(k, yaml.ScalarNode)]
+    for key in own:
+        if own.count(key) > 1:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"key {key!r} is given twice", node.start_mark
+            )
+    loader.flatten_mapping(node)
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+
+
+def value(text: str) -> Any:
+    """Read one value as it would stand in a parameter file, e.g. `5e-4`, `[0, 1]`, `snip`."""
+    return yaml.load(text, _Loader)
+
+
+def read(file: str | Path) -> dict[str, Any]:
+    """Read a parameter file; raise ReproError with one line if it is missing, not YAML or not a mapping."""
+    path = Path(file)
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except OSError as error:
+        raise ReproError(
+            f"{path}: {(error.strerror or 'unreadable').lower()}; give the path of a parameter file"
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}" if mark else ""
+        raise ReproError(
+            f"{path}:{where} not valid YAML: {getattr(error, 'problem', None) or error}"
+        ) from None
+    if not isinstance(content, dict):
+        raise ReproError(f"{path}: expected a mapping with a key `runs`, got {type(content).__name__}")
+    return content
+
+
+def params(name: str) -> dict[str, Any]:
+    """Read the parameters of a section's profile, e.g. `params("random-tickets/quick")`."""
+    return read(paths.root() / "params" / f"{name}.yaml")
+
+
+def _nest(grid: Mapping[str, Any]) -> dict[str, Any]:
+    """Bring dotted keys into nested form."""
+    out: dict[str, Any] = {}
+    for key, v in grid.items():
+        head, _, tail = str(key).partition(".")
+        if tail:
+            out[head] = out.get(head, {}) | _nest({tail: v})
+        else:
+            out[head] = out.get(head, {}) | _nest(v) if isinstance(v, Mapping) else v
+    return out
+
+
+def _sections() -> dict[str, type[Section]]:
+    fields = {k: f.annotation for k, f in Settings.model_fields.items()}
+    return {k: a for k, a in fields.items() if isinstance(a, type) and issubclass(a, Section)}
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay `over` upon `base`; options of a menu entry of the base that is no longer chosen fall away."""
+    out = {**base, **over}
+    for name, section in _sections().items():
+        below, above = base.get(name, {}), over.get(name, {})
+        if isinstance(below, Mapping) and isinstance(above, Mapping) and (below or above):
+            both = {**below, **above}
+            if not any(isinstance(x.get(m), list) for m in section.menus for x in (below, both)):
+                stale = section.known(below) - section.known(both)
+                both = {k: v for k, v in both.items() if k in above or k not in stale}
+            out[name] = both
+    return out
+
+
+def _axes(grid: Mapping[str, Any]) -> list[tuple[tuple[str, ...], list[Any]]]:
+    """Find the leaves that are lists of alternatives."""
+    sections, axes = _sections(), []
+    for name, v in grid.items():
+        leaves = {(name, k): x for k, x in v.items()} if isinstance(v, Mapping) else {(name,): v}
+        for place, x in leaves.items():
+            listed = len(place) > 1 and name in sections and place[1] in sections[name].sequences()
+            if isinstance(x, list) and (not listed or any(isinstance(e, list) for e in x)):
+                if not x:
+                    raise ReproError(
+                        f"{'.'.join(place)}: an empty list leaves no runs; give at least one value"
+                    )
+                axes.append((place, x))
+    return axes
+
+
+def _points(grid: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+    axes = _axes(grid)
+    for values in itertools.product(*(v for _, v in axes)):
+        point = {k: dict(v) if isinstance(v, Mapping) else v for k, v in grid.items()}
+        for (place, _), v in zip(axes, values, strict=True):
+            if len(place) == 2:
+                point[place[0]][place[1]] = v
+            else:
+                point[place[0]] = v
+        yield point
+
+
+def expand(
+    runs: Any, overrides: Mapping[str, Any] | None = None, source: str | Path = "runs"
+) -> list[Settings]:
+    """Spell out grids of settings into single runs, without repetitions.
+
+    Args:
+        runs: a list of grids: nested settings in which a list is an axis; `recipe` names a preset to start from.
+        overrides: dotted settings laid upon every grid, e.g. `{"optim.epochs": 2}`.
+        source: where the grids come from, for error messages.
+
+    Raises:
+        ReproError: on an unknown or unused key, a bad value, or when no run is left; one line.
+    """
+    if not isinstance(runs, list) or not runs:
+        raise ReproError(f"{source}: `runs` must be a list with at least one grid of settings")
+    found: list[Settings] = []
+    try:
+        for grid in runs:
+            if not isinstance(grid, Mapping):
+                raise ReproError(f"a grid must be a mapping of settings, got {grid!r}")
+            merged = _merge(_nest(grid), _nest(overrides or {}))
+            recipe = merged.pop("recipe", None)
+            preset = pick(RECIPES, str(recipe), "recipe") if recipe else {}
+            for point in _points(merged):
+                found.append(parse(_merge(preset, point)))
+                if len(found) > LIMIT:
+                    raise ReproError(f"more than {LIMIT} runs; split the grid")
+    except ReproError as error:
+        raise ReproError(f"{source}: {error}") from None
+    return unique(found)
+
+
+def plan(file: str | Path, overrides: Mapping[str, Any] | None = None) -> list[Settings]:
+    """List the runs that a parameter file asks for; a file without `runs` is one grid by itself."""
+    content = read(file)
+    return expand(content.get("runs", [content]), overrides, file)

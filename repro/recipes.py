@@ -1,0 +1,93 @@
+"""Named recipes: the training protocols of the reproduced works, which a grid starts from and overrides.
+
+Sources: the published codes and papers as listed on the book's methods page. Milestones are fractions of the
+schedule. Where a code counts epochs from 1, its first drop comes one epoch earlier than its paper says; we follow
+the paper.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+CIFAR = {"augment": "crop_flip"}
+
+RECIPES: dict[str, dict[str, Any]] = {
+    # Su et al. 2020, authors' code: weight decay on everything, no Nesterov momentum
+    "su2020": {"data": CIFAR, "optim": {"epochs": 160, "batch": 64, "lr": 0.1, "weight_decay": 1e-4}},
+    # answer42, random tickets: the README's command
+    "answer42": {"data": CIFAR, "optim": {"epochs": 160, "batch": 128, "lr": 0.1, "weight_decay": 5e-4}},
+    # answer42, GraSP (as the GraSP authors): VGG-19 5e-4, ResNet-32 1e-4
+    "grasp-vgg": {"data": CIFAR, "optim": {"epochs": 160, "batch": 128, "lr": 0.1, "weight_decay": 5e-4}},
+    "grasp-resnet": {"data": CIFAR, "optim": {"epochs": 160, "batch": 128, "lr": 0.1, "weight_decay": 1e-4}},
+    # answer42, SNIP and partially trained tickets: pixel standard deviations
+    "answer42-snip": {
+        "data": CIFAR | {"normalise": "pixel"},
+        "optim": {"epochs": 160, "batch": 64, "lr": 0.1, "weight_decay": 1e-4},
+    },
+    # Gohil et al. (Morcos et al.): the paper's recipe; the fork trains at 0.01 with weight decay 4e-3
+    "gohil-vgg": {
+        "data": CIFAR | {"normalise": "half"},
+        "optim": {"epochs": 160, "batch": 512, "lr": 0.1, "weight_decay": 1e-4},
+    },
+    "gohil-resnet": {
+        "data": CIFAR | {"normalise": "half"},
+        "optim": {
+            "epochs": 90,
+            "batch": 512,
+            "lr": 0.1,
+            "weight_decay": 1e-4,
+            "milestones": [50 / 90, 65 / 90, 80 / 90],
+        },
+    },
+    "gohil-fork-vgg": {
+        "data": CIFAR | {"normalise": "half"},
+        "optim": {"epochs": 160, "batch": 512, "lr": 0.01, "weight_decay": 4e-3},
+    },
+    "gohil-adam": {
+        "data": CIFAR | {"normalise": "half"},
+        "optim": {"epochs": 160, "batch": 512, "lr": 3e-4, "weight_decay": 1e-4, "optimizer": "adam"},
+    },
+    # RigL replication, ResNet-50 on CIFAR-100: 45,000 training images, 352 steps an epoch, 1,760 of warm-up
+    "rigl-cifar100": {
+        "data": {"augment": "crop_flip", "normalise": "s003", "validation": 0.1},
+        "optim": {
+            "epochs": 250,
+            "batch": 128,
+            "lr": 0.1,
+            "weight_decay": 1e-4,
+            "decay_1d": False,
+            "nesterov": True,
+            "label_smoothing": 0.1,
+            "warmup": 5,
+            "per_step": True,
+            "gamma": 0.2,
+            "milestones": [20000 / 86240, 40000 / 86240, 60000 / 86240, 80000 / 86240],
+        },
+    },
+    # Gadhikar et al.: random masks (code base of Liu et al. 2022), dynamic sparse training, STR
+    "gadhikar-random": {
+        "data": CIFAR,
+        "optim": {"epochs": 160, "batch": 128, "lr": 0.1, "weight_decay": 5e-4, "nesterov": True},
+    },
+    "gadhikar-dst": {
+        "data": {"augment": "reflect_crop_flip", "validation": 0.1},
+        "optim": {"epochs": 160, "batch": 100, "lr": 0.1, "weight_decay": 5e-4, "nesterov": True},
+    },
+    "gadhikar-str": {
+        "data": CIFAR | {"normalise": "s004"},
+        "optim": {
+            "epochs": 100,
+            "batch": 256,
+            "lr": 0.1,
+            "weight_decay": 1e-3,
+            "label_smoothing": 0.1,
+            "warmup": 5,
+            "schedule": "cosine",
+        },
+    },
+    # ours: real handwritten digits at their native 8 x 8 pixels, small enough for a laptop
+    "digits": {
+        "data": {"name": "digits", "augment": "crop"},
+        "optim": {"epochs": 12, "batch": 64, "lr": 0.1, "weight_decay": 5e-4},
+    },
+}

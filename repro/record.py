@@ -1,0 +1,208 @@
+"""Records: what is kept of a run, where, and how it is read back as one tidy table. Imports no torch.
+
+A run's folder holds `settings.yaml` (enough to repeat it), `record.json` (everything measured), `DONE` (written
+last: without it the run does not count) and, for dense networks, the weights that tickets are made from.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import subprocess
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from . import paths
+from .errors import ReproError
+from .files import write
+
+FORMAT = 1
+COLUMNS = [
+    "key",
+    "status",
+    "reason",
+    "data",
+    "model",
+    "width",
+    "method",
+    "check",
+    "density",
+    "realised",
+    "seed",
+    "epochs",
+    "accuracy",
+    "best",
+    "top5",
+    "collapsed",
+    "params",
+    "flops_ratio",
+    "seconds",
+    "memory_mb",
+    "device",
+    "commit",
+    "when",
+    "command",
+    "path",
+    "curve",
+    "layers",
+    "settings",
+]
+
+
+def folder(key: str) -> Path:
+    """Where the run with this key lives while it is made and after."""
+    return paths.build() / "runs" / key
+
+
+def finish(key: str, record: Mapping[str, Any]) -> None:
+    """Write a run's record, then the marker that makes it count."""
+    write(folder(key) / "record.json", json.dumps(_finite(record), indent=1) + "\n")
+    write(folder(key) / "DONE", "")
+
+
+def _finite(value: Any) -> Any:
+    """Replace what JSON has no number for, as in the curve of a diverged run, by null."""
+    if isinstance(value, Mapping):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def stores() -> tuple[Path, ...]:
+    """Where records are looked for: runs of this machine first, then the published ones."""
+    return paths.build() / "runs", paths.records()
+
+
+def find(key: str) -> Path | None:
+    """Locate the record of a finished run, here or published; None when there is none."""
+    mine, published = stores()
+    if (mine / key / "DONE").exists():
+        return mine / key / "record.json"
+    return published / f"{key}.json" if (published / f"{key}.json").exists() else None
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read one record; raise ReproError with one line when it is damaged."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(record, dict) or record.get("format") != FORMAT or "key" not in record:
+            raise ValueError("not a record of this version")
+    except (OSError, ValueError) as error:
+        raise ReproError(f"{path}: damaged record ({error}); remove it and run again") from None
+    return record
+
+
+def method(ticket: Mapping[str, Any]) -> str:
+    """Name what a ticket is made by: `dense`, the score, the allocation of a random mask, or both."""
+    score, allocation = ticket["score"], ticket["allocation"]
+    if score is None:
+        return "dense"
+    if allocation == "global":
+        return score
+    return allocation if score == "random" else f"{score}+{allocation}"
+
+
+def row(
+    settings: Mapping[str, Any], record: Mapping[str, Any] | None, path: Path | None = None
+) -> dict[str, Any]:
+    """Make the table row of a run from its settings and, once it is there, its record."""
+    s, r = settings, record or {}
+    accuracy, environment = r.get("accuracy", {}), r.get("environment", {})
+    return {
+        "data": s["data"]["name"],
+        "model": s["model"]["name"],
+        "width": s["model"].get("width", 1.0),
+        "method": method(s["ticket"]),
+        "check": s["check"]["name"],
+        "density": s["ticket"]["density"],
+        "seed": s["seed"],
+        "epochs": s["optim"]["epochs"],
+        "status": r.get("status", "missing"),
+        "reason": r.get("reason"),
+        "realised": r.get("density"),
+        "accuracy": accuracy.get("final"),
+        "best": accuracy.get("best"),
+        "top5": accuracy.get("top5"),
+        "collapsed": sum(layer["kept"] == 0 for layer in r["layers"]) if r.get("layers") else None,
+        "params": r.get("params"),
+        "flops_ratio": r.get("flops", {}).get("ratio"),
+        "seconds": r.get("seconds", {}).get("total"),
+        "memory_mb": r.get("memory_mb"),
+        "device": environment.get("device"),
+        "commit": environment.get("commit"),
+        "when": r.get("when"),
+        "command": r.get("command"),
+        "path": str(path) if path else None,
+        "curve": r.get("curve"),
+        "layers": r.get("layers"),
+        "settings": dict(s),
+    }
+
+
+def frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Bring rows into the one table that every page reads."""
+    table = pd.DataFrame(list(rows), columns=COLUMNS)
+    numbers = [
+        "accuracy",
+        "best",
+        "top5",
+        "realised",
+        "collapsed",
+        "params",
+        "flops_ratio",
+        "seconds",
+        "memory_mb",
+    ]
+    table[numbers] = table[numbers].astype(float)
+    return table
+
+
+def load(*folders: Path) -> pd.DataFrame:
+    """Read all finished records below the folders (default: this machine's and the published), one row per run."""
+    found: dict[str, dict[str, Any]] = {}
+    for store in folders or stores():
+        files = [p.with_name("record.json") for p in sorted(store.glob("*/DONE"))]
+        for path in [*files, *sorted(store.glob("*.json"))]:
+            record = read(path)
+            found.setdefault(record["key"], {"key": record["key"]} | row(record["settings"], record, path))
+    return frame(found.values())
+
+
+@cache
+def environment() -> dict[str, Any]:
+    """Describe where a run happens: versions, machine, commit (with a + when the tree has changes)."""
+    names = ("repro-jackpot", "torch", "torchvision", "numpy")
+    return {
+        "python": platform.python_version(),
+        "versions": {name: _version(name) for name in names},
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "commit": _commit(),
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", *words], cwd=paths.root(), capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        dirty = git("status", "--porcelain", "--", "repro")
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if dirty else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None

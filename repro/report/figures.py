@@ -1,0 +1,158 @@
+"""Accuracy against density. The other figures are in `differences` and `layers`.
+
+Each figure is a matplotlib Figure that carries its own description and caption; `style.show_figure` puts both
+on the page. Error bars come from `stats`, so that a figure and its table never disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from .. import cells
+from .panels import (
+    add_legend,
+    describe,
+    find_places,
+    handles_of,
+    label_outside,
+    make_grid,
+    place_title,
+    rows_at,
+    rule_columns,
+    seeds_told,
+    share_scale,
+    shift,
+    two_wide,
+)
+from .style import INK, WORKS, Style, check_style, method_style, order, percent, rc
+from .tables import PUBLISHED, table_cells
+
+HOLLOW = "Ds^v"
+
+
+def figure_accuracy(
+    frame: pd.DataFrame, published: Sequence[str] | None = None, by: Literal["method", "check"] | None = None
+) -> Figure:
+    """Draw test accuracy against density: mean and 95 % t interval over seeds, each seed as a dot.
+
+    Args:
+        frame: table of runs.
+        published: works whose accuracies appear as hollow marks, where a panel has their data set and
+            network.
+        by: what is told apart by colour and marker: methods (a panel per network), or checks (a panel per
+            network and method). Default: checks when there are any.
+    """
+    by = by or ("check" if frame["check"].nunique() > 1 else "method")
+    table = table_cells(frame, published=published)
+    if len(frame):  # densities that only the published work has would leave half of every panel empty
+        table = table[table["density"].isin(cells.tidy(frame)["density"])]
+    sparse = table[table["method"] != "dense"]
+    places = find_places(table)
+    methods, checks = order(sparse["method"]), order(sparse["check"])
+    panels = [[(place, m) for m in methods] for place in places] if by == "check" else two_wide(places, None)
+    with mpl.rc_context(rc()):
+        figure, axes = make_grid(panels, 2.9 if by == "check" else 4.6, 3.1)
+        for ax, (place, method) in axes:
+            here = rows_at(table, place)
+            names = checks if by == "check" else methods
+            styles = [check_style(n) if by == "check" else method_style(n) for n in names]
+            own = here if method is None else here[here["method"].isin([method, "dense"])]
+            _accuracy_panel(ax, own, rows_at(cells.tidy(frame), place), by, names, styles)
+            ax.set_title(place_title(place) + (f"\n{method_style(method).label}" if method else ""))
+        label_outside(axes, "Density (share of weights kept)", "Test accuracy (%)")
+        if by == "check":
+            share_scale(axes, "y", labels=False)
+        names = checks if by == "check" else methods
+        look = [check_style(n) if by == "check" else method_style(n) for n in names]
+        add_legend(figure, [*handles_of(look), *_dense_mark(table), *_published_marks(table)])
+    shown = _numbers_in_words(table)
+    works = [WORKS.get(w, w) for w in published or () if table[PUBLISHED + w].notna().any()]
+    hollow = f" Hollow marks: published by {' and '.join(works)}." if works else ""
+    return describe(
+        figure,
+        f"Test accuracy against density. {shown}",
+        f"Test accuracy after the last epoch against density. Marks: mean over seeds, bars: 95 % t interval, "
+        f"dots: single seeds{seeds_told(table['n'])}; dashed: dense network with its interval.{hollow}",
+    )
+
+
+def _accuracy_panel(
+    ax: Axes, table: pd.DataFrame, runs: pd.DataFrame, by: str, names: list[str], styles: list[Style]
+) -> None:
+    """Fill one panel: the densities side by side, in each the methods or checks in fixed order."""
+    sparse, dense = table[table["method"] != "dense"], table[(table["method"] == "dense") & table["n"].gt(0)]
+    for row in cells.rows(dense):
+        ax.axhline(row["mean"], color="#222222", linestyle="--", linewidth=1)
+        if np.isfinite(row["low"]):
+            ax.axhspan(row["low"], row["high"], color="#222222", alpha=0.08, linewidth=0)
+    densities = sorted(sparse["density"].unique(), reverse=True)
+    works = [name for name in table.columns if name.startswith(PUBLISHED)]
+    for row in cells.rows(sparse):
+        x = densities.index(row["density"]) + shift(names.index(row[by]), len(names))
+        style = styles[names.index(row[by])]
+        seeds = runs[(runs[cells.KEYS] == pd.Series(row)[cells.KEYS]).all(axis=1) & runs["state"].eq("done")]
+        ax.scatter(
+            np.full(len(seeds), x - 0.2 / len(names)), seeds["accuracy"], s=7, color=style.colour, alpha=0.45
+        )
+        _mark(ax, x, row, style)
+        for work, shape in zip(works, HOLLOW, strict=False):
+            if np.isfinite(row[work]):
+                beside, colour = x + 0.25 / len(names), style.colour
+                ax.scatter([beside], [row[work]], s=26, marker=shape, facecolor="none", edgecolor=colour)
+    ax.set_xticks(range(len(densities)), [percent(d) for d in densities])
+    ax.set_xlim(-0.55, max(len(densities), 1) - 0.45)
+    rule_columns(ax, len(densities))
+
+
+def _mark(ax: Axes, x: float, row: dict[str, Any], style: Style) -> None:
+    if row["n"]:
+        half = np.nan_to_num((row["high"] - row["low"]) / 2)
+        look: dict[str, Any] = {"color": style.colour, "marker": style.marker, "markersize": 6, "capsize": 2}
+        ax.errorbar(
+            [x],
+            [row["mean"]],
+            yerr=[half],
+            linestyle="none",
+            markeredgecolor=INK,
+            markeredgewidth=0.4,
+            **look,
+        )
+
+
+def _numbers_in_words(table: pd.DataFrame) -> str:
+    """Say for each panel and method the range of the means."""
+    told = []
+    for place in find_places(table):
+        done = rows_at(table, place)
+        done = done[done["n"] > 0]
+        ranges = [
+            f"{method_style(str(m)).label} {g['mean'].min():.1f} to {g['mean'].max():.1f} %"
+            for m, g in done.groupby("method", sort=False)
+        ]
+        told.append(f"{place_title(place)}: {', '.join(ranges) or 'no runs yet'}.")
+    return " ".join(told)
+
+
+def _dense_mark(table: pd.DataFrame) -> list[Any]:
+    dense = (table["method"].eq("dense") & table["n"].gt(0)).any()
+    return (
+        [Line2D([], [], color="#222222", linestyle="--", linewidth=1, label="Dense network")] if dense else []
+    )
+
+
+def _published_marks(table: pd.DataFrame) -> list[Any]:
+    works = [name for name in table.columns if name.startswith(PUBLISHED)]
+    look: dict[str, Any] = {"linestyle": "none", "markerfacecolor": "none", "markeredgecolor": INK}
+    return [
+        Line2D([], [], marker=shape, label=f"published: {WORKS.get(w[10:], w[10:])}", **look)
+        for w, shape in zip(works, HOLLOW, strict=False)
+        if table[w].notna().any()
+    ]

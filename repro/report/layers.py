@@ -1,0 +1,110 @@
+"""Which share of each layer a method keeps."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from .. import cells
+from .panels import (
+    PLACE,
+    add_legend,
+    describe,
+    find_places,
+    handles_of,
+    label_outside,
+    make_grid,
+    place_title,
+    rows_at,
+    two_wide,
+)
+from .style import INK, method_style, order, percent, rc
+
+
+def figure_layers(frame: pd.DataFrame, density: float | None = None) -> Figure:
+    """Draw which share of each layer the methods keep, from input to output, averaged over seeds.
+
+    Args:
+        frame: table of runs with the column `layers`; runs with a check are left out.
+        density: the one shown; default: the smallest.
+    """
+    runs = cells.tidy(frame)
+    runs = runs[runs["state"].eq("done") & runs["check"].eq("none") & runs["method"].ne("dense")]
+    chosen = (runs["density"].min() if len(runs) else np.nan) if density is None else round(density, 9)
+    shares = _shares(runs[runs["density"] == chosen])
+    methods = order(shares["method"])
+    floor = (
+        10 ** np.floor(np.log10(shares.loc[shares["share"] > 0, "share"].min() / 1.5))
+        if len(shares)
+        else 0.01
+    )
+    with mpl.rc_context(rc()):
+        figure, axes = make_grid(two_wide(find_places(shares), None), 6.4, 3.3)
+        for ax, (place, _) in axes:
+            here = rows_at(shares, place).assign(drawn=lambda t: t["share"].clip(lower=floor))
+            palette = {m: method_style(m).colour for m in methods}
+            markers = {m: method_style(m).marker for m in methods}
+            edge = {"markersize": 6, "markeredgecolor": INK, "markeredgewidth": 0.4}
+            shape = {
+                "palette": palette,
+                "markers": markers,
+                "dashes": False,
+                "errorbar": None,
+                "legend": False,
+            }
+            columns = {"x": "layer", "y": "drawn", "hue": "method", "style": "method"}
+            sns.lineplot(here, **columns, **shape, **edge, linewidth=1, ax=ax)
+            gone = here[here["share"] == 0]
+            ax.scatter(gone["layer"], gone["drawn"], s=80, marker="x", color="#b00020", zorder=5)
+            ax.set_yscale("log")
+            ax.set_ylim(floor * 0.8, 1.3)
+            ax.yaxis.set_major_formatter(lambda share, _: percent(share))
+            ax.axhline(chosen, color="#555555", linestyle=":", linewidth=1)
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+            ax.set_title(place_title(place))
+        label_outside(axes, "Layer, from input to output", "Share of the layer kept")
+        total = Line2D([], [], color="#555555", linestyle=":", label="whole network")
+        none_left = Line2D([], [], color="#b00020", marker="x", linestyle="none", label="nothing kept")
+        collapsed = bool(len(shares)) and bool(shares["share"].eq(0).any())
+        add_legend(
+            figure,
+            [*handles_of([method_style(m) for m in methods]), total, *([none_left] if collapsed else [])],
+        )
+    words = "; ".join(
+        f"{method_style(str(m)).label}: {percent_range(g['share'])}"
+        for m, g in shares.groupby("method", sort=False)
+    )
+    at = "no runs yet" if not len(shares) else f"density {percent(chosen)}"
+    return describe(
+        figure,
+        f"Share of each layer kept at {at}. {words}",
+        f"Share of each layer's weights kept at {at}, mean over seeds, logarithmic axis. "
+        "Dotted: the density of the whole network."
+        + (" Crosses: layers that lost every weight." if collapsed else ""),
+    )
+
+
+def _shares(runs: pd.DataFrame) -> pd.DataFrame:
+    """Average the share kept per place, method and layer number."""
+    rows = [
+        {
+            **{k: run[k] for k in PLACE},
+            "method": run["method"],
+            "layer": i,
+            "share": layer["kept"] / layer["total"],
+        }
+        for run in cells.rows(runs)
+        for i, layer in enumerate(run["layers"] or [], start=1)
+    ]
+    table = pd.DataFrame(rows, columns=[*PLACE, "method", "layer", "share"])
+    return table.groupby([*PLACE, "method", "layer"], sort=False)["share"].mean().reset_index()
+
+
+def percent_range(shares: pd.Series) -> str:
+    """Write the smallest and largest of some shares."""
+    return f"{100 * shares.min():.2g} % to {100 * shares.max():.3g} %"

@@ -1,0 +1,125 @@
+"""What the figures share: the grid of panels, axis titles, legends and descriptions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from .style import INK, Style, data_name, data_order, model_name
+
+PLACE = ["data", "model", "width"]
+Place = tuple[str, str, float]
+
+
+def find_places(table: pd.DataFrame) -> list[tuple[str, str, float]]:
+    """List the panels a table needs, in the book's order."""
+    known = data_order(table["data"])
+    seen = {(str(d), str(m), float(w)) for d, m, w in zip(*(table[k] for k in PLACE), strict=True)}
+    return sorted(seen, key=lambda place: (known.index(place[0]), *place[1:]))
+
+
+def rows_at(table: pd.DataFrame, place: tuple[str, str, float]) -> pd.DataFrame:
+    """Choose the rows of one place."""
+    return table[(table[PLACE] == list(place)).all(axis=1)]
+
+
+def place_title(place: tuple[str, str, float]) -> str:
+    """Name a place above its panel."""
+    return f"{data_name(place[0])}, {model_name(*place[1:])}"
+
+
+def two_wide(places: list[Any], other: None, wide: int = 2) -> list[list[Any]]:
+    """Lay panels out in rows of two."""
+    pairs = [(place, other) for place in places]
+    return [pairs[i : i + wide] for i in range(0, len(pairs), wide)]
+
+
+def make_grid(panels: list[list[Any]], width: float, height: float) -> tuple[Figure, list[tuple[Axes, Any]]]:
+    """Make a figure with one axes per panel; with no panel, one that says that there are no runs."""
+    rows, columns = max(len(panels), 1), max([len(row) for row in panels] or [1])
+    figure = Figure(figsize=(max(width * columns, 5.0), height * rows + 0.7), layout="constrained")
+    axes: Any = figure.subplots(rows, columns, squeeze=False)
+    made = []
+    for i, j in np.ndindex(rows, columns):
+        if i < len(panels) and j < len(panels[i]):
+            made.append((axes[i, j], panels[i][j]))
+        else:
+            axes[i, j].set_axis_off()
+    if not made:
+        figure.text(0.5, 0.5, "No runs yet", ha="center", va="center")
+    sns.despine(figure)
+    return figure, made
+
+
+def shift(place: int, count: int) -> float:
+    """Offset of the n-th of `count` marks within a slot of width 0.8."""
+    return 0.0 if count < 2 else 0.76 * (place / (count - 1) - 0.5) * (count - 1) / count
+
+
+def rule_columns(ax: Axes, count: int) -> None:
+    """Rule lines between the columns of a panel."""
+    ax.grid(visible=False, axis="x")
+    for line in range(1, count):
+        ax.axvline(line - 0.5, color="#d5d5d0", linewidth=0.8)
+
+
+def label_outside(axes: list[tuple[Axes, Any]], x: str, y: str) -> None:
+    """Write the axis titles at the outer panels only."""
+    for place, ax in _by_place(axes).items():
+        ax.set_xlabel(x if (place[0] + 1, place[1]) not in _by_place(axes) else "")
+        ax.set_ylabel(y if place[1] == 0 else "")
+
+
+def _by_place(axes: list[tuple[Axes, Any]]) -> dict[tuple[int, int], Axes]:
+    specs = [(ax.get_subplotspec(), ax) for ax, _ in axes]
+    return {(spec.rowspan.start, spec.colspan.start): ax for spec, ax in specs if spec}
+
+
+def share_scale(axes: list[tuple[Axes, Any]], which: Literal["x", "y"], *, labels: bool = True) -> None:
+    """Give the panels of a row one scale; without `labels` only the leftmost keeps its y labels."""
+    rows: dict[int, list[Axes]] = {}
+    for place, ax in _by_place(axes).items():
+        rows.setdefault(place[0], []).append(ax)
+    for row in rows.values():
+        ends = [limit for ax in row for limit in getattr(ax, f"get_{which}lim")()]
+        for i, ax in enumerate(row):
+            getattr(ax, f"set_{which}lim")(min(ends), max(ends))
+            if i and not labels:
+                ax.tick_params(axis="y", labelleft=False)
+
+
+def handles_of(styles: Sequence[Style]) -> list[Any]:
+    """Make the legend's entries for some styles."""
+    look: dict[str, Any] = {"linestyle": "none", "markeredgecolor": INK, "markeredgewidth": 0.4}
+    return [Line2D([], [], color=s.colour, marker=s.marker, label=s.label, **look) for s in styles]
+
+
+def add_legend(figure: Figure, handles: list[Any]) -> None:
+    """Put one legend under all panels."""
+    if handles:
+        columns = max(2, int(figure.get_figwidth() // 2.3))
+        figure.legend(
+            handles=handles, loc="outside lower center", ncols=min(columns, len(handles)), fontsize="small"
+        )
+
+
+def describe(figure: Figure, alt: str, caption: str) -> Figure:
+    """Attach description and caption, for `show_figure`."""
+    figure.set_label(f"{alt.strip()}\n{caption}")
+    return figure
+
+
+def seeds_told(n: pd.Series) -> str:
+    """Say how many seeds there are, as the caption has it."""
+    seen = n[n > 0]
+    if seen.empty:
+        return ""
+    low, high = int(seen.min()), int(seen.max())
+    return f" (n = {low})" if low == high else f" (n = {low} to {high})"

@@ -1,0 +1,208 @@
+"""Tables of results: published values beside ours, with interval, differences and number of seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .. import cells, claims, stats
+from .html import DASH, Cell, Column, Table, number, with_interval
+from .style import WORKS, check_name, data_name, data_order, method_style, model_name, order, percent
+
+PUBLISHED = "published_"
+
+
+def table_cells(
+    frame: pd.DataFrame,
+    control: Mapping[str, str] | None = None,
+    published: Sequence[str] | None = None,
+    protocol: claims.Protocol | None = None,
+) -> pd.DataFrame:
+    """Gather everything that a results table says, one row per cell.
+
+    Published cells without runs of ours come in as rows with n = 0, when the table of runs has their data
+    set, method and check (or is empty), so that a page never hides a number it could not reproduce. A
+    published value stands only beside runs of the protocol's network and width; `difference_published` also
+    needs its epochs.
+
+    Args:
+        frame: table of runs.
+        control: adds paired differences to it, see `cells.pairs`, e.g. {"check": "none"}.
+        published: works whose accuracies stand beside ours, e.g. ["su2020", "answer42"]; in each row the
+            first one with a value is compared with.
+        protocol: the published scale; default: that of the first claim on the first work.
+
+    Returns:
+        Columns of `cells.summary`; with `control` also difference, difference_low, difference_high, pairs;
+        with `published` also published_<work>, and difference_published with _low and _high (ours minus
+        published).
+    """
+    table = cells.summary(frame)
+    if control:
+        table = table.merge(_differences(frame, control), how="left", on=cells.KEYS)
+        table["pairs"] = table["pairs"].fillna(0).astype(int)
+    for work in published or ():
+        table = _beside(table, work, _protocol(work, protocol), frame)
+    return _compared(table, list(published), protocol) if published else table
+
+
+def _compared(table: pd.DataFrame, works: list[str], protocol: claims.Protocol | None) -> pd.DataFrame:
+    """Add our difference to the leftmost published value of each row, at the published scale only."""
+    values = table[[PUBLISHED + work for work in works]].bfill(axis=1).iloc[:, 0]
+    same = _protocol(works[0], protocol).covers(table) & table["n"].gt(0)
+    for ours in ("mean", "low", "high"):
+        end = "" if ours == "mean" else f"_{ours}"
+        table[f"difference_published{end}"] = (table[ours].astype(float) - values).where(same)
+    return _ordered(table)
+
+
+def _differences(frame: pd.DataFrame, control: Mapping[str, str]) -> pd.DataFrame:
+    rows = []
+    for key, cell in cells.pairs(frame, control).groupby(cells.KEYS, sort=False):
+        done = cell["difference"].dropna()
+        mean, low, high = stats.interval(done)
+        rows.append([*key, mean, low, high, len(done)])
+    return pd.DataFrame(
+        rows, columns=[*cells.KEYS, "difference", "difference_low", "difference_high", "pairs"]
+    )
+
+
+def _protocol(work: str, given: claims.Protocol | None) -> claims.Protocol:
+    """Find the published scale of a work: as given, or as its first claim says, else that of Su et al."""
+    own = [c.protocol for c in claims.claims().values() if c.work == work and c.protocol.model]
+    return given or (own or [claims.claims()["su2020-1"].protocol])[0]
+
+
+def _beside(table: pd.DataFrame, work: str, protocol: claims.Protocol, adds: pd.DataFrame) -> pd.DataFrame:
+    """Join one work's accuracies to the cells, adding cells that only the work has."""
+    name = PUBLISHED + work
+    values = claims.published(work)
+    values = values[(values["metric"] == claims.ACCURACY) & values["data"].isin(protocol.data)]
+    values = values.assign(width=values["model"].map(protocol.model)).dropna(subset=["width"])
+    for column in ("data", "method", "check"):
+        if len(adds):
+            values = values[values[column].isin(adds[column].unique())]
+    values = values[[*cells.KEYS, "value"]].drop_duplicates(cells.KEYS).rename(columns={"value": name})
+    table = table.merge(values, how="outer" if len(values) else "left", on=cells.KEYS, sort=False)
+    counts = [name for name in ("n", "lost", "missing", "pairs") if name in table]
+    table[counts] = table[counts].fillna(0).astype(int)
+    return table
+
+
+def _ordered(table: pd.DataFrame) -> pd.DataFrame:
+    """Bring cells into reading order: data, network, method, check, from dense to sparse."""
+    ranks = {
+        "data": list(data_order(table["data"])),
+        "method": order(table["method"]),
+        "check": order(table["check"]),
+    }
+    keyed = table.assign(
+        **{f"_{k}": table[k].map({v: i for i, v in enumerate(known)}) for k, known in ranks.items()}
+    )
+    keyed["_density"] = -table["density"]
+    keyed = keyed.sort_values(["_data", "model", "width", "_method", "_check", "_density"], kind="stable")
+    return keyed[table.columns].reset_index(drop=True)
+
+
+def show_table(
+    runs: pd.DataFrame,
+    control: Mapping[str, str] | None = None,
+    published: Sequence[str] | None = None,
+    *,
+    title: str = "Test accuracy",
+) -> Table:
+    """Show results as a table that says in its caption what its numbers are.
+
+    Args:
+        runs: a table of runs, or what `table_cells` made of it (filtered as you like).
+        control: see `table_cells`; only with a table of runs.
+        published: see `table_cells`; only with a table of runs.
+        title: first words of the caption.
+    """
+    table = runs if "mean" in runs.columns else _ordered(table_cells(runs, control, published))
+    works = [name.removeprefix(PUBLISHED) for name in table.columns if name.startswith(PUBLISHED)]
+    columns, rows = _key_columns(table)
+    for work in works:
+        columns.append(Column(WORKS.get(work, work), "number"))
+    columns.append(Column("Ours", "number"))
+    if works:
+        columns.append(Column("Ours \u2212 published", "number"))
+    if "difference" in table:
+        columns += [Column("Difference to control", "number"), Column("Pairs", "number")]
+    columns += [
+        Column("n", "number"),
+        Column("Realised density", "number"),
+        Column("Collapsed layers", "number"),
+    ]
+    if table["lost"].any():
+        columns.append(Column("Lost runs", "number"))
+    for row, cell in zip(rows, cells.rows(table), strict=True):
+        row += _numbers(cell, works, bool(table["lost"].any()))
+    return Table(tuple(columns), tuple(tuple(row) for row in rows), _caption(table, works, title))
+
+
+def _key_columns(table: pd.DataFrame) -> tuple[list[Column], list[list[Cell | str]]]:
+    """Name the cells, so that each row speaks for itself; checks only where there are any."""
+    columns = [Column(name, "key") for name in ("Data", "Network", "Method")]
+    columns.append(Column("Density", "number"))
+    checks = table["check"].nunique() > 1 or not table["check"].eq("none").all()
+    if checks:
+        columns.insert(3, Column("Check", "key"))
+    rows: list[list[Cell | str]] = []
+    for cell in cells.rows(table):
+        row: list[Cell | str] = [data_name(cell["data"]), model_name(cell["model"], cell["width"])]
+        row += [method_style(cell["method"]).label, *([check_name(cell["check"])] if checks else [])]
+        rows.append([*row, percent(cell["density"])])
+    return columns, rows
+
+
+def _numbers(cell: dict[str, Any], works: list[str], lost: bool) -> list[Cell | str]:
+    texts = [number(cell[PUBLISHED + work]) for work in works]
+    texts.append(with_interval(cell["mean"], cell["low"], cell["high"]))
+    if works:
+        ends = (cell[f"difference_published{end}"] for end in ("", "_low", "_high"))
+        texts.append(with_interval(*ends, sign=True))
+    if "difference" in cell:
+        ends = (cell[f"difference{end}"] for end in ("", "_low", "_high"))
+        texts += [with_interval(*ends, sign=True), str(int(cell["pairs"]))]
+    realised = DASH if not np.isfinite(cell["realised"]) else f"{100 * cell['realised']:.3g} %"
+    texts += [str(int(cell["n"])), realised, number(cell["collapsed"], 0)]
+    return [*texts, *([str(int(cell["lost"]))] if lost else [])]
+
+
+def _caption(table: pd.DataFrame, works: list[str], title: str) -> str:
+    told = [f"{title}, percent after the last epoch: mean ± half width of the 95 % t interval over n seeds."]
+    if works:
+        told.append(
+            "Published values: full-size networks, percent. Ours \u2212 published: percentage points, to the leftmost "
+            "value of the row, taken as exact; only where our run is of the published protocol."
+        )
+    if "difference" in table:
+        told.append("Difference to control: percentage points, paired by seed, with its own interval.")
+    told.append("Density: share of the prunable weights kept; collapsed layers: most in any run.")
+    if table["n"].eq(0).any():
+        told.append(f"{DASH}: not run.")
+    if table["n"].eq(1).any():
+        told.append("One seed gives no interval.")
+    if table["lost"].any():
+        told.append("Lost runs diverged or failed; they are in no mean.")
+    return " ".join(told)
+
+
+def show_runs(frame: pd.DataFrame) -> Table:
+    """List the runs behind a page: what each is, how it ended, and the command that makes it again."""
+    runs = cells.tidy(frame)
+    columns, rows = _key_columns(runs)
+    columns += [Column("Seed", "number"), Column("Accuracy", "number"), Column("Status", "text")]
+    columns += [Column("Run", "text"), Column("Commit", "text"), Column("Command", "text")]
+    for row, run in zip(rows, cells.rows(runs), strict=True):
+        reason = run.get("reason")
+        status = f"{run['status']}: {reason}" if isinstance(reason, str) and reason else str(run["status"])
+        row += [str(run["seed"]), number(run["accuracy"]), status, str(run["key"])]
+        row += [
+            str(run.get(name) or DASH) if pd.notna(run.get(name)) else DASH for name in ("commit", "command")
+        ]
+    return Table(tuple(columns), tuple(tuple(row) for row in rows), f"The {len(runs)} runs behind this page.")

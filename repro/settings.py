@@ -1,0 +1,182 @@
+"""What a run is: frozen settings and the canonical key that names them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from .checks import DATA_CHECKS, MASK_CHECKS
+from .data import DATASETS
+from .data.augment import AUGMENTATIONS
+from .errors import ReproError, nearest, pick
+from .models import MODELS, check_input
+from .optim import OPTIMIZERS, SCHEDULES
+from .pruners import ALLOCATIONS, SCORES, needs_data
+from .section import Section, nothing, one_line
+
+MEANING = 1  # raised when the meaning of a setting changes, so that old results are not taken for new ones
+Density = Annotated[float, Field(gt=0, le=1)]
+
+
+class Data(Section):
+    """Which images, in which form."""
+
+    menus = {"augment": dict.fromkeys(AUGMENTATIONS, nothing), "name": dict.fromkeys(DATASETS, nothing)}
+    name: str = "digits"
+    size: Annotated[int, Field(ge=4, le=256)] | None = None
+    channels: Literal[1, 3] | None = None
+    subset: Annotated[int, Field(ge=1)] | None = None
+    validation: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    normalise: str = "standard"
+    augment: str = "none"
+
+
+class Model(Section):
+    """Which network."""
+
+    menus = {"name": MODELS}
+    name: str = "resnet20"
+
+
+class Ticket(Section):
+    """Which weights are kept; no score means the dense network."""
+
+    menus = {"score": SCORES, "allocation": {"global": nothing, **ALLOCATIONS}}
+    score: str | None = None
+    allocation: str = "global"
+    density: Density = 1.0
+    keep_dense: tuple[Literal["first", "last", "shortcut"], ...] = ()
+    count_dense: bool = True
+    selection: Literal["exact", "c1", "c2", "c3", "c4", "c5", "c6"] = "exact"
+    sampler: Literal["exact", "bernoulli"] = "exact"
+
+    @model_validator(mode="after")
+    def _all_used(self) -> Ticket:
+        if self.score is None and (unused := self.changed()):
+            raise ReproError(
+                f"ticket.{next(iter(unused))}: not used without ticket.score; remove it or name a score"
+            )
+        within = self.score == "random" and self.allocation != "global"
+        if self.sampler == "bernoulli" and not within:
+            raise ReproError("ticket.sampler: bernoulli is used only by score 'random' within an allocation")
+        if self.selection != "exact" and self.sampler == "bernoulli":
+            raise ReproError("ticket.selection: not used by the bernoulli sampler; remove it")
+        if not self.count_dense and not self.keep_dense:
+            raise ReproError("ticket.count_dense: not used without ticket.keep_dense; remove it")
+        return self
+
+
+class Check(Section):
+    """Which sanity check, if any."""
+
+    menus = {"name": {"none": nothing, **MASK_CHECKS, **DATA_CHECKS}}
+    name: str = "none"
+
+
+class Optim(Section):
+    """How the weights are trained."""
+
+    menus = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
+    epochs: Annotated[int, Field(ge=1)] = 160
+    batch: Annotated[int, Field(ge=2)] = 128
+    lr: Annotated[float, Field(gt=0)] = 0.1
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    decay_1d: bool = True
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    warmup: Annotated[float, Field(ge=0)] = 0.0
+    per_step: bool = False
+    optimizer: str = "sgd"
+    schedule: str = "step"
+
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> Optim:
+        if self.warmup >= self.epochs:
+            raise ReproError(
+                f"optim.warmup: {self.warmup:g} epochs do not fit into optim.epochs {self.epochs}"
+            )
+        return self
+
+
+class Settings(BaseModel):
+    """Everything that can change the result of one training run, and nothing else."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    data: Data = Data()
+    model: Model = Model()
+    ticket: Ticket = Ticket()
+    check: Check = Check()
+    optim: Optim = Optim()
+    seed: Annotated[int, Field(ge=0)] = 0
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Settings:
+        facts = DATASETS[self.data.name]
+        pick(facts.normalise, self.data.normalise, f"data.normalise of {self.data.name}")
+        check_input(self.model.name, self.data.size or facts.size)
+        name, score = self.check.name, self.ticket.score
+        if name in MASK_CHECKS and score is None:
+            raise ReproError(
+                f"check.name: {name!r} changes a ticket, and this run is dense; name a ticket.score"
+            )
+        if name in DATA_CHECKS and score and not needs_data(score, self.ticket.options("score")):
+            raise ReproError(
+                f"check.name: {name!r} corrupts data, and ticket.score {score!r} uses none; remove it"
+            )
+        return self
+
+    def changed(self) -> dict[str, Any]:
+        """Give what differs from the defaults, as nested plain values."""
+        parts = {k: v.changed() for k, v in dict(self).items() if isinstance(v, Section)}
+        plain = {
+            k: getattr(self, k)
+            for k in ("precision",)
+            if getattr(self, k) != Settings.model_fields[k].default
+        }
+        return {k: v for k, v in parts.items() if v} | plain | {"seed": self.seed}
+
+    def key(self) -> str:
+        """Name the run: a hash of the settings that differ from their defaults."""
+        return digest(self.changed())
+
+    def command(self) -> str:
+        """Spell the command that repeats the run."""
+        return " ".join(["repro run", *(f"{k}={_spell(v)}" for k, v in flat(self.changed()).items())])
+
+
+def digest(value: Any) -> str:
+    """Hash plain values into the 12 letters that name a folder."""
+    text = json.dumps([MEANING, value], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Turn nested mappings into one with dotted keys."""
+    out: dict[str, Any] = {}
+    for k, v in nested.items():
+        out |= flat(v, f"{prefix}{k}.") if isinstance(v, Mapping) else {f"{prefix}{k}": v}
+    return out
+
+
+def _spell(value: Any) -> str:
+    return json.dumps(list(value)).replace(" ", "") if isinstance(value, tuple) else str(value)
+
+
+def parse(values: Mapping[str, Any]) -> Settings:
+    """Validate nested plain values; raise ReproError with one line on the first fault."""
+    unknown = [k for k in values if k not in Settings.model_fields]
+    if unknown:
+        raise ReproError(f"{unknown[0]}: unknown key: {nearest(unknown[0], Settings.model_fields)}")
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise ReproError(one_line(error)) from None
+
+
+def unique(settings: Iterable[Settings]) -> list[Settings]:
+    """Drop repetitions, keeping the order."""
+    return list({s.key(): s for s in settings}.values())

@@ -1,0 +1,406 @@
+"""Claims are read strictly, and verdicts follow from runs whose truth is known."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic import run, runs, without
+
+from repro import cells, claims
+from repro.errors import ReproError
+
+CHECKS = ("none", "random_labels", "pixel_shuffle", "half_data")
+SU = {"data": "cifar10", "model": "vgg19", "width": 1.0, "epochs": 160}
+MINIMAL = """
+a-1:
+  title: t
+  says: s
+  work: su2020
+  section: x
+  kind: equivalent
+  margin: 0.5
+  compare: [{run: {method: [snip], check: [rearrange]}, against: {check: [none]}}]
+  protocol: {data: [cifar10]}
+"""
+
+
+def checked(shifts=None, methods=("snip", "grasp"), densities=(0.1, 0.05), checks=CHECKS, **given):
+    shifts = shifts or {}
+    return runs(
+        *(
+            {"method": m, "density": d, "check": c, "shift": shifts.get((m, d, c), 0.0)} | given
+            for m in methods
+            for d in densities
+            for c in checks
+        )
+    )
+
+
+def rivals(shift=0.0, models=("vgg19",), bad=0, **given):
+    """Random tickets against SNIP and GraSP in six cells per network, of which `bad` are 5 points worse."""
+    made = []
+    for model in models:
+        places = [(data, density) for data in ("cifar10", "cifar100") for density in (0.1, 0.05, 0.02)]
+        for i, (data, density) in enumerate(places):
+            place = SU | {
+                "data": data,
+                "density": density,
+                "model": model,
+                "width": 2.0 if model == "resnet32" else 1.0,
+            }
+            made += [place | given | {"method": m} for m in ("snip", "grasp")]
+            made.append(place | given | {"method": "smart_ratio", "shift": -5.0 if i < bad else shift})
+    return runs(*made)
+
+
+# ---- the table of claims
+
+
+def test_every_claim_of_the_sections_is_there():
+    known = claims.claims()
+    expected = {f"su2020-{i}" for i in (1, 2, 3)} | {
+        f"{w}-{i}" for w in ("answer42", "frankle2020") for i in (1, 2)
+    }
+    assert set(known) == expected
+    assert {c.section for c in known.values()} == {"random-tickets", "corrupted-data", "layerwise-rearrange"}
+    margins = {"su2020-1": 0.5, "su2020-2": 0.5, "su2020-3": 0.5, "answer42-1": 0.75, "answer42-2": 0.7}
+    assert {name: known[name].margin for name in margins} == margins
+
+
+def test_every_work_of_a_claim_is_in_the_bibliography():
+    from repro import paths
+
+    bibliography = (paths.root() / "book" / "references.bib").read_text(encoding="utf-8")
+    for claim in claims.claims().values():
+        assert f"{{{claim.work},\n" in bibliography
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("margin: 0.5", "margn: 0.5", ["a-1", "margin"]),
+        ("margin: 0.5", "margin: -1", ["a-1", "margin", "greater"]),
+        ("kind: equivalent", "kind: equal", ["a-1", "kind"]),
+        ("  title: t\n", "", ["a-1", "title", "required"]),
+        ("a-1:", "a-1: [", ["YAML"]),
+        (MINIMAL, "- a list", ["mapping"]),
+    ],
+)
+def test_a_faulty_table_of_claims_gives_one_line(old, new, words):
+    with pytest.raises(ReproError) as caught:
+        claims.parse(MINIMAL.replace(old, new), "here.yaml")
+    assert "\n" not in str(caught.value)
+    assert all(word in str(caught.value) for word in ["here.yaml", *words])
+
+
+def test_an_unknown_field_names_the_nearest():
+    with pytest.raises(ReproError, match="did you mean 'quorum'"):
+        claims.parse(MINIMAL + "  quorom: 0.5\n")
+
+
+# ---- published numbers
+
+
+def test_published_numbers_have_our_words():
+    table = claims.published("answer42")
+    cell = {"data": "cifar10", "model": "vgg19", "method": "snip", "check": "pixel_shuffle", "density": 0.02}
+    found = table[(table[list(cell)] == pd.Series(cell)).all(axis=1)]
+    assert found["value"].tolist() == [49.13]
+    own = table[table["metric"] == claims.ACCURACY]
+    assert not own.duplicated(["data", "model", "method", "check", "density"]).any()
+    assert set(own["check"]) == {"none", "rearrange", "pixel_shuffle"}
+    assert own.query("data == 'cifar100' and model == 'resnet32' and method == 'dense'")[
+        "value"
+    ].tolist() == [73.57]
+
+
+def test_derived_values_of_su_are_answer42_minus_its_difference():
+    ours, key = claims.published("su2020"), ["data", "model", "density"]
+    table = claims.published("answer42").query("method == 'smart_ratio'")
+    wide = table.pivot_table(index=key, columns="metric", values="value")
+    derived = wide[claims.ACCURACY] - wide["delta_to_paper_percentage_points"]
+    assert len(ours) == 12
+    assert ours.set_index(key)["value"].sort_index().to_numpy() == pytest.approx(
+        derived.sort_index().to_numpy()
+    )
+    assert wide["delta_to_paper_percentage_points"].abs().mean() == pytest.approx(0.37, abs=0.01)
+
+
+def test_an_unknown_work_names_the_nearest():
+    with pytest.raises(ReproError, match="su2020"):
+        claims.published("su2021")
+
+
+def test_every_published_file_reads():
+    for work in [
+        "answer42",
+        "edgepopup2020",
+        "gohil2020",
+        "granet2021",
+        "grasp2020",
+        "rigl-repro",
+        "rigl2020",
+        "snip2018",
+        "str2020",
+    ]:
+        assert claims.published(work)["density"].between(0, 1).all()
+
+
+# ---- cells and pairs
+
+
+def test_pairs_subtract_the_run_of_the_same_seed():
+    frame = runs({"check": "none"}, {"check": "rearrange", "shift": 1.5}, spread=0.0)
+    paired = cells.pairs(frame.sample(frac=1, random_state=0), {"check": "none"})
+    assert paired["check"].tolist() == ["rearrange"] * 5
+    assert paired["difference"].to_numpy() == pytest.approx(1.5)
+    assert set(paired["state"]) == {"done"}
+
+
+def test_pairs_find_the_dense_network_at_density_one():
+    frame = runs({"method": "dense", "density": 1.0}, {"method": "snip", "shift": -2.0}, spread=0.0)
+    assert cells.pairs(frame, {"method": "dense"})["difference"].tolist() == pytest.approx([-2.0] * 5)
+
+
+def test_pairs_never_cross_place_or_seed():
+    frame = runs({"check": "none", "data": "svhn"}, {"check": "rearrange"})
+    assert set(cells.pairs(frame, {"check": "none"})["state"]) == {"missing"}
+    frame = runs({"check": "none"}, {"check": "rearrange"})
+    frame = frame[~((frame["check"] == "none") & (frame["seed"] == 3))]
+    paired = cells.pairs(frame, {"check": "none"})
+    assert paired.loc[paired["seed"] == 3, "state"].tolist() == ["missing"]
+    assert paired["difference"].notna().sum() == 4
+
+
+def test_two_runs_in_one_place_are_refused_and_copies_are_not():
+    frame = runs({})
+    assert len(cells.tidy(pd.concat([frame, frame]))) == 5
+    longer = frame.assign(epochs=40, key=frame["key"] + "x")
+    with pytest.raises(ReproError, match="epochs"):
+        cells.tidy(pd.concat([frame, longer]))
+
+
+def test_a_finished_copy_wins_over_a_missing_one():
+    frame = runs({})
+    assert (cells.tidy(pd.concat([without(frame, "missing", seed=0), frame]))["state"] == "done").all()
+
+
+def test_a_lacking_column_is_named():
+    with pytest.raises(ReproError, match="accuracy"):
+        cells.tidy(runs({}).drop(columns="accuracy"))
+
+
+def test_a_summary_counts_what_it_leaves_out():
+    frame = without(without(runs({}, {"density": 0.05}), "diverged", seed=1, density=0.1), "missing", seed=2)
+    table = cells.summary(frame).set_index("density")
+    assert table.loc[0.1, ["n", "lost", "missing"]].tolist() == [3, 1, 1]
+    assert table.loc[0.05, ["n", "lost", "missing"]].tolist() == [4, 0, 1]
+
+
+# ---- verdicts
+
+
+def test_no_difference_supports_equivalence():
+    verdict = claims.evaluate("su2020-1", checked())
+    assert verdict.word == "supported", verdict.reason
+    assert len(verdict.cells) == 2 * 2 * 3
+    assert (verdict.cells["n"] == 5).all()
+
+
+def test_one_harmed_cell_contradicts_and_is_named():
+    verdict = claims.evaluate("su2020-1", checked({("snip", 0.05, "random_labels"): -3.0}))
+    assert verdict.word == "contradicted"
+    bad = verdict.cells[verdict.cells["verdict"] == "contradicted"]
+    assert bad[["method", "density", "check"]].to_numpy().tolist() == [["snip", 0.05, "random_labels"]]
+    assert bad["mean"].item() == pytest.approx(-3.0, abs=0.2)
+
+
+def test_one_undecided_cell_leaves_the_claim_undecided():
+    verdict = claims.evaluate("su2020-1", checked({("snip", 0.05, "random_labels"): -0.5}))
+    assert verdict.word == "inconclusive"
+    assert "11 supported" in verdict.reason and "1 undecided" in verdict.reason
+
+
+def test_cells_at_other_densities_are_not_judged_unless_asked():
+    frame = checked({("snip", 0.02, "random_labels"): -9.0}, densities=(0.1, 0.05, 0.02))
+    assert claims.evaluate("su2020-1", frame).word == "supported"
+    assert claims.evaluate("su2020-1", frame, densities=[0.1, 0.05, 0.02]).word == "contradicted"
+
+
+def test_the_margin_of_a_profile_is_used_and_said():
+    frame = checked({("snip", 0.05, "random_labels"): -1.0})
+    assert claims.evaluate("su2020-1", frame).word == "contradicted"
+    wide = claims.evaluate("su2020-1", frame, margin=2.0)
+    assert (wide.word, wide.margin, wide.declared) == ("supported", 2.0, True)
+    assert not claims.evaluate("su2020-1", frame, margin=0.5).declared
+    with pytest.raises(ReproError, match="margin"):
+        claims.evaluate("su2020-1", frame, margin=0.0)
+
+
+def test_contradiction_allows_for_the_number_of_cells():
+    """One cell of many just outside: contradicted alone, not among many."""
+    values = {"none": 0.0, "random_labels": -0.62}
+    many = checked({("snip", 0.1, "random_labels"): values["random_labels"]})
+    alone = many[(many["method"] == "snip") & (many["density"] == 0.1) & many["check"].isin(list(values))]
+    one, all_of_them = claims.evaluate("su2020-1", alone), claims.evaluate("su2020-1", many)
+    assert one.p_against == pytest.approx(one.cells["p_against"].item())
+    assert all_of_them.p_against == pytest.approx(min(1, 12 * one.p_against))
+    assert one.p_against < 0.05 < all_of_them.p_against
+    assert (one.word, all_of_them.word) == ("contradicted", "inconclusive")
+    assert "1 undecided beyond the margin alone" in all_of_them.reason and "Holm" not in one.reason
+
+
+def test_pending_needs_that_nothing_was_run():
+    frame = checked()
+    frame["status"], frame["accuracy"] = "missing", np.nan
+    assert claims.evaluate("su2020-1", frame).word == "pending"
+    assert claims.evaluate("su2020-1", frame.iloc[:0]).word == "pending"
+    part = without(checked(), "missing", method="grasp")
+    verdict = claims.evaluate("su2020-1", part)
+    assert verdict.word == "inconclusive" and "6 not run yet" in verdict.reason
+
+
+@pytest.mark.parametrize("status", ["diverged", "failed"])
+def test_a_lost_run_leaves_no_verdict(status):
+    verdict = claims.evaluate(
+        "su2020-1", without(checked(), status, seed=0, method="snip", check="none", density=0.1)
+    )
+    assert verdict.word == "inconclusive"
+    assert "3 with a run that diverged" in verdict.reason
+    assert set(verdict.cells.loc[verdict.cells["lost"] > 0, "n"]) == {4}
+
+
+def test_two_seeds_leave_no_verdict():
+    frame = checked()
+    verdict = claims.evaluate("su2020-1", frame[frame["seed"] < 2])
+    assert verdict.word == "inconclusive" and "fewer than 3 seeds" in verdict.reason
+
+
+def test_scale_is_told():
+    quick = claims.evaluate("su2020-1", checked())
+    assert (quick.scale, quick.at_scale) == ("quick scale: digits", False)
+    paper = claims.evaluate("su2020-1", checked(**SU))
+    assert (paper.scale, paper.at_scale) == ("published protocol", True)
+    for part in ({"epochs": 20}, {"width": 0.5}, {"model": "vgg11"}):
+        reduced = claims.evaluate("su2020-1", checked(**(SU | part)))
+        assert reduced.scale.startswith("reduced scale: cifar10") and not reduced.at_scale
+
+
+def test_runs_of_the_published_scale_are_judged_alone():
+    quick = checked({("snip", 0.1, "random_labels"): -9.0})
+    verdict = claims.evaluate("su2020-1", pd.concat([quick, checked(**SU)]))
+    assert verdict.word == "supported" and set(verdict.cells["data"]) == {"cifar10"}
+
+
+@pytest.mark.parametrize(
+    ("shift", "word"),
+    [(2.0, "supported"), (0.0, "supported"), (-0.5, "inconclusive"), (-3.0, "contradicted")],
+)
+def test_random_tickets_only_must_not_be_worse(shift, word):
+    assert claims.evaluate("su2020-3", rivals(shift)).word == word
+
+
+def test_one_cell_of_six_may_fail_in_each_network_but_not_two():
+    both = ("vgg19", "resnet32")
+    assert claims.evaluate("su2020-3", rivals(models=both, bad=1)).word == "supported"
+    assert claims.evaluate("su2020-3", rivals(models=both, bad=2)).word == "contradicted"
+
+
+def test_the_better_rival_counts():
+    frame = rivals(0.0)
+    frame.loc[frame["method"] == "grasp", "accuracy"] += 4.0
+    assert claims.evaluate("su2020-3", frame).word == "contradicted"
+
+
+def test_order_of_methods_needs_both_halves():
+    def ladder(**shifts):
+        return runs(
+            *({"method": m, "shift": s, "density": d} for m, s in shifts.items() for d in (0.1, 0.05))
+        )
+
+    assert (
+        claims.evaluate("frankle2020-1", ladder(random=-3, snip=-1, grasp=-1, magnitude=0)).word
+        == "supported"
+    )
+    assert (
+        claims.evaluate("frankle2020-1", ladder(random=-1, snip=-3, grasp=-1, magnitude=0)).word
+        == "contradicted"
+    )
+    half = claims.evaluate("frankle2020-1", ladder(random=-3, snip=-1, grasp=-1))
+    assert half.word == "inconclusive" and "no runs planned" in half.reason
+    same = claims.evaluate("frankle2020-1", ladder(random=-1, snip=-1, magnitude=0), margin=2.0)
+    assert same.margin == 0.0 and same.word == "inconclusive"
+
+
+def test_better_than_before_holds_for_keeps_or_raises_but_not_for_equivalence():
+    shifts = {(m, d, "rearrange"): 2.0 for m in ("snip", "grasp") for d in (0.1, 0.05)}
+    frame = checked(shifts, checks=("none", "rearrange"))
+    assert claims.evaluate("frankle2020-2", frame).word == "supported"
+    assert claims.evaluate("su2020-2", frame).word == "contradicted"
+
+
+def published_runs(off, seeds=3, drop=0):
+    rows = []
+    for i, row in enumerate(claims.published("su2020").to_dict("records")[drop:]):
+        width = {"vgg19": 1.0, "resnet32": 2.0}[row["model"]]
+        for s in range(seeds):
+            accuracy = row["value"] + off * (-1) ** i + 0.1 * (s - (seeds - 1) / 2)
+            given = {"data": row["data"], "model": row["model"], "width": width, "epochs": 160, "seed": s}
+            rows.append(run(**given, method="smart_ratio", density=row["density"], accuracy=accuracy))
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(("off", "word"), [(0.3, "supported"), (0.75, "inconclusive"), (1.5, "contradicted")])
+def test_distance_to_published_values_does_not_cancel_out(off, word):
+    verdict = claims.evaluate("answer42-1", published_runs(off))
+    assert verdict.word == word, verdict.reason
+    assert len(verdict.cells) == 12
+
+
+def test_distance_to_published_values_needs_all_cells_and_their_scale():
+    assert claims.evaluate("answer42-1", published_runs(0.1, drop=1)).word == "inconclusive"
+    assert claims.evaluate("answer42-1", published_runs(0.1, seeds=2)).word == "inconclusive"
+    quick = claims.evaluate("answer42-1", runs({"method": "smart_ratio"}))
+    assert quick.word == "pending" and "0 of 12" in quick.reason
+
+
+def test_a_verdict_survives_json():
+    verdict = claims.evaluate("su2020-1", checked(), margin=2.0, profile="quick")
+    again = claims.Verdict.from_dict(json.loads(json.dumps(verdict.as_dict())))
+    assert again == verdict
+    pending = claims.evaluate("su2020-1", checked().iloc[:0])
+    assert np.isnan(claims.Verdict.from_dict(json.loads(json.dumps(pending.as_dict(), allow_nan=False))).p)
+    with pytest.raises(ReproError, match="nothing"):
+        claims.Verdict.from_dict(verdict.as_dict() | {"nothing": 1})
+
+
+def test_an_unknown_claim_names_the_nearest():
+    with pytest.raises(ReproError, match="did you mean 'su2020-1'"):
+        claims.evaluate("su2020-11", checked())
+
+
+def test_false_contradictions_and_supports_are_rare():
+    """At the very margin each word may come up in about one of twenty repetitions."""
+    generator, words = np.random.default_rng(0), []
+    frame = runs({"check": "none"}, {"check": "rearrange", "method": "snip"})
+    other = (frame["check"] == "rearrange").to_numpy()
+    for _ in range(100):
+        frame.loc[:, "accuracy"] = generator.normal(95, 0.5, len(frame)) + np.where(other, 0.5, 0.0)
+        words.append(claims.evaluate("su2020-2", frame).word)
+    assert words.count("supported") / len(words) < 0.12
+    assert words.count("contradicted") / len(words) < 0.12
+
+
+def test_no_torch_is_imported():
+    code = (
+        "import sys, types, pathlib; m = types.ModuleType('repro'); m.__path__ = [str(pathlib.Path('repro').resolve())];"
+        "sys.modules['repro'] = m; import repro.claims, repro.report, repro.stats; assert 'torch' not in sys.modules"
+    )
+    from repro import paths
+
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=paths.root())
