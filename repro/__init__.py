@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from . import claims, report, stats
     from .errors import ReproError
     from .experiment import make_ticket, run
+    from .grids import expand, params, plan
     from .masks import Masks, Ticket
-    from .params import expand, params, plan
     from .pool import run_all
     from .record import load
     from .settings import Settings
@@ -22,9 +22,9 @@ _HOMES = {
     "run": "experiment",
     "Masks": "masks",
     "Ticket": "masks",
-    "expand": "params",
-    "params": "params",
-    "plan": "params",
+    "expand": "grids",
+    "params": "grids",
+    "plan": "grids",
     "run_all": "pool",
     "load": "record",
     "Settings": "settings",

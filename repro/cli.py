@@ -28,7 +28,7 @@ def _table(rows: Sequence[Mapping[Any, Any]]) -> None:
 
 
 def _overrides(words: list[str]) -> dict[str, Any]:
-    from .params import value
+    from .grids import value
 
     for word in words:
         if "=" not in word:
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
     Without a file the settings alone make one run, e.g. repro run model.name=resnet20 ticket.score=snip
     ticket.density=0.1 seed=1. A list makes a grid: seed=[0,1,2].
     """
-    from .params import expand, plan
+    from .grids import expand, plan
     from .pool import run_all
 
     files = [w for w in args.words if w.endswith((".yaml", ".yml")) or Path(w).is_file()]
@@ -51,6 +51,10 @@ def run(args: argparse.Namespace) -> None:
     frame = run_all(planned, workers=args.workers)
     shown = frame[["key", "data", "model", "method", "check", "density", "seed", "status", "accuracy"]]
     _table(shown.round(2).to_dict("records"))
+    failed = frame[frame["status"] == "failed"]
+    if len(failed):
+        key, reason = failed.iloc[0][["key", "reason"]]
+        raise ReproError(f"{len(failed)} of {len(frame)} runs failed; the first, {key}: {reason}")
 
 
 def status(args: argparse.Namespace) -> None:
@@ -58,7 +62,7 @@ def status(args: argparse.Namespace) -> None:
     from . import record
 
     if args.files:
-        from .params import plan
+        from .grids import plan
         from .pool import table
 
         for file in args.files:

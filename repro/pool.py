@@ -16,7 +16,8 @@ from typing import Any
 
 import pandas as pd
 
-from . import record
+from . import paths, record
+from .data.store import require
 from .errors import ReproError
 from .experiment import head, run
 from .materials import device
@@ -138,37 +139,42 @@ def _each(todo: dict[str, tuple[Settings, bool]], workers: int) -> Iterator[tupl
 
 
 def run_all(runs: Sequence[Settings], *, train: bool = True, workers: int | None = None) -> pd.DataFrame:
-    """Train what is missing of `runs` and give one table row for each.
+    """Train what is missing of `runs` and give one table row for each; one that fails does not stop the others.
 
     Args:
         runs: settings, e.g. from `expand`.
-        train: False only reads records; runs without one get status "missing".
+        train: False only reads records; runs without one get status "missing", those that just failed "failed".
         workers: processes at once; default one for each core, one in all on a GPU.
 
     Raises:
-        ReproError: when runs failed (the others are done and recorded) or the build folder cannot be written.
+        ReproError: when data are missing, a worker died, or the build folder cannot be written.
     """
     runs = unique(runs)
     todo = plan(runs) if train else {}
-    if todo:
-        workers = workers or (1 if device().type != "cpu" else len(os.sched_getaffinity(0)))
-        failed: dict[str, str] = {}
-        with Waiting("training", len(todo)) as waiting:
-            for done, (key, fate) in enumerate(_each(todo, workers), 1):
-                try:
-                    status = fate()
-                except ReproError as error:
-                    failed[key], status = str(error), "failed"
-                except BrokenProcessPool:
-                    raise ReproError(
-                        "a worker died, perhaps for want of memory; the same command goes on"
-                    ) from None
-                waiting.update(done, f"{record.method(head(todo[key][0])['settings']['ticket'])} {status}")
-        if failed:
-            raise ReproError(
-                f"{len(failed)} of {len(todo)} runs failed; the first, {next(iter(failed))}: {next(iter(failed.values()))}"
-            )
-    return table(runs)
+    failed = _train(todo, workers or (os.cpu_count() or 1 if device().type == "cpu" else 1)) if todo else {}
+    frame = table(runs)
+    for key, reason in failed.items():
+        frame.loc[frame["key"] == key, ["status", "reason"]] = ["failed", reason]
+    return frame
+
+
+def _train(todo: dict[str, tuple[Settings, bool]], workers: int) -> dict[str, str]:
+    """Train, showing progress; give the reasons of those that failed, by key."""
+    failed: dict[str, str] = {}
+    for name in {s.data.name for s, _ in todo.values()}:
+        require(name, paths.data())
+    with Waiting("training", len(todo)) as waiting:
+        for done, (key, fate) in enumerate(_each(todo, workers), 1):
+            try:
+                status = fate()
+            except ReproError as error:
+                failed[key], status = str(error), "failed"
+            except BrokenProcessPool:
+                raise ReproError(
+                    "a worker died, perhaps for want of memory; the same command goes on"
+                ) from None
+            waiting.update(done, f"{record.method(head(todo[key][0])['settings']['ticket'])} {status}")
+    return failed
 
 
 def table(runs: Sequence[Settings]) -> pd.DataFrame:

@@ -13,7 +13,7 @@ import pytest
 
 from repro import paths, record
 from repro.cli import main
-from repro.params import expand
+from repro.grids import expand
 
 ROOT = Path(__file__).parent.parent
 TINY = ["recipe=digits", "model.name=resnet8", "model.width=0.25", "optim.epochs=1", "data.subset=200"]

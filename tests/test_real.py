@@ -6,7 +6,7 @@ import pytest
 
 from repro import record
 from repro.experiment import run
-from repro.params import expand
+from repro.grids import expand
 
 pytestmark = [pytest.mark.realdata, pytest.mark.slow]
 

@@ -97,14 +97,13 @@ def test_published_cells_without_runs_stay_with_a_dash():
     assert len(rows) == 6
     heads = [column.head for column in table.columns]
     ours, n, su = heads.index("Ours"), heads.index("n"), heads.index("Su et al.")
-    first = rows[
-        [row[:4] for row in rows].index(["CIFAR-10", "VGG-19", "Random ticket (smart ratio)", "10 %"])
-    ]
+    first = rows[[row[:3] for row in rows].index(["VGG-19", "Random ticket (smart ratio)", "10 %"])]
     assert (first[su], first[n], first[heads.index("answer42")]) == ("93.77", "5", "93.65")
     rest = [row for row in rows if row is not first]
     assert {row[ours] for row in rest} == {"—"} and {row[n] for row in rest} == {"0"}
     assert {row[su] for row in rest} >= {"93.42", "92.45", "92.97"}
     assert "—: not run." in table.caption
+    assert "Data: CIFAR-10." in table.caption
 
 
 def test_the_difference_is_to_the_leftmost_published_value():
@@ -144,7 +143,7 @@ def test_tables_are_accessible_aligned_and_have_no_colour_of_their_own():
     html = report.show_table(grid(checks=("none", "rearrange")), {"check": "none"})._repr_html_()
     read = Reader(html)
     heads = [attrs for attrs in read.all("th") if attrs.get("scope") == "col"]
-    assert len(heads) == 11
+    assert len(heads) == 9
     assert all(attrs.get("scope") in ("col", "row") for attrs in read.all("th"))
     assert "95 % t interval over n seeds" in read.text and "percentage points" in read.text
     assert html.count("text-align:right") >= 6 * 40
@@ -153,7 +152,7 @@ def test_tables_are_accessible_aligned_and_have_no_colour_of_their_own():
 
 def test_rows_read_from_dense_to_sparse_in_the_order_of_the_menu():
     table = report.show_table(grid().sample(frac=1, random_state=1))
-    rows = [row[1:4] for row in table.rows][:4]
+    rows = [row[:3] for row in table.rows][:4]
     smart = "Random ticket (smart ratio)"
     expected = [("Dense", "100 %"), (smart, "10 %"), (smart, "5 %"), (smart, "2 %")]
     assert rows == [("ResNet-20, width 0.5", *pair) for pair in expected]
@@ -164,9 +163,15 @@ def test_collapsed_layers_and_lost_runs_are_shown():
     frame.loc[2, "collapsed"] = 3
     table = report.show_table(without(frame, "failed", seed=0))
     heads = [c.head for c in table.columns]
-    assert table.rows[0][heads.index("Collapsed layers")] == "3"
+    assert table.rows[0][heads.index("Collapsed")] == "3"
     assert table.rows[0][heads.index("Lost runs")] == "1"
     assert "Lost runs" not in [c.head for c in report.show_table(frame).columns]
+
+
+def test_columns_that_say_nothing_or_the_same_of_every_row_are_left_out():
+    table = report.show_table(grid(methods=("dense", "snip"), models=("resnet20",)), published=["su2020"])
+    assert [c.head for c in table.columns] == ["Method", "Density", "Ours", "n", "Realised", "Collapsed"]
+    assert "Data: Digits. Network: ResNet-20" in table.caption
 
 
 def test_everything_in_a_page_is_escaped():

@@ -96,7 +96,7 @@ def test_settings_are_frozen() -> None:
 
 
 def test_the_command_repeats_the_run() -> None:
-    from repro.params import expand, value
+    from repro.grids import expand, value
 
     s = parse(
         {

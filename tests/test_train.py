@@ -12,10 +12,10 @@ from torch import nn
 from repro import optim
 from repro.batches import batches, steps_per_epoch
 from repro.data import Data, Split
+from repro.grids import expand
 from repro.masks import Masks
 from repro.materials import dataset
 from repro.models import build, prunable
-from repro.params import expand
 from repro.rng import stream
 from repro.settings import Settings
 from repro.train import Stopped, evaluate, hold, train

@@ -13,9 +13,11 @@ from matplotlib.patches import Patch
 from .. import cells, stats
 from .panels import (
     add_legend,
+    crossed,
     describe,
     find_places,
     handles_of,
+    label_left_only,
     label_outside,
     make_grid,
     place_title,
@@ -43,46 +45,44 @@ def figure_differences(
         margin: half width of the band, percentage points; None draws none.
         control_method: compare methods with this one, instead of checks with `control_check`.
     """
-    if control_method:
-        paired = cells.pairs(frame[frame["check"] == control_check], {"method": control_method})
-        label, rows_by, across = (
-            f"accuracy minus that of {method_style(control_method).label}",
-            "method",
-            [None],
-        )
-    else:
-        paired = cells.pairs(frame, {"check": control_check})
-        other = "without" if control_check == "none" else f"with: {check_style(control_check).label}"
-        label, rows_by = f"accuracy with the check minus {other}", "check"
-        across = order(paired["method"]) or [None]
+    paired, rows_by, label = _paired(frame, control_check, control_method)
+    across = order(paired["method"]) or [None]
     places, names = find_places(paired), order(paired[rows_by])
     densities = sorted(paired["density"].unique(), reverse=True)
-    panels = two_wide(places, None) if control_method else [[(p, m) for m in across] for p in places]
+    panels, width = (two_wide(places, None), 4.8) if control_method else crossed(places, across)
     height = 1.1 + 0.17 * max(len(names), 1) * max(len(densities), 2)
     with mpl.rc_context(rc()):
-        figure, axes = make_grid(panels, 3.0 if len(across) > 1 else 4.8, height)
+        figure, axes = make_grid(panels, width, height)
         for ax, (place, method) in axes:
-            own = (
-                rows_at(paired, place)
-                if method is None
-                else rows_at(paired, place).query("method == @method")
-            )
+            here = rows_at(paired, place)
+            own = here if method is None else here[here["method"] == method]
             _differences_panel(ax, own, rows_by, names, densities, margin)
             ax.set_title(place_title(place) + (f"\n{method_style(method).label}" if method else ""))
         label_outside(axes, "Difference (percentage points)", "")
-        figure.suptitle(f"{label[:1].upper()}{label[1:]}", fontsize="medium", fontweight="bold")
-        share_scale(axes, "x", labels=False)
+        figure.suptitle(label, fontsize="medium", fontweight="bold")
+        if control_method or len(places) > 1:
+            share_scale(axes, "x")
+        label_left_only(axes)
         band = [] if margin is None else [Patch(facecolor=BAND, label=f"±{margin:g} pp")]
         add_legend(figure, [*handles_of(_density_styles(densities)), *band])
     words = _differences_in_words(paired, rows_by)
     band_told = "" if margin is None else f" Band: margin of ±{margin:g} pp."
     return describe(
         figure,
-        f"Paired differences in test accuracy: {label}. {words}",
-        f"{label[:1].upper()}{label[1:]}, percentage points, paired by seed. Marks: mean; thin bars: 95 % t "
+        f"Paired differences in test accuracy: {label[0].lower()}{label[1:]}. {words}",
+        f"{label}, percentage points, paired by seed. Marks: mean; thin bars: 95 % t "
         f"interval; thick bars: 90 % (equivalence is shown where it lies inside the band); dots: single "
         f"pairs{seeds_told(_pair_counts(paired))}.{band_told}",
     )
+
+
+def _paired(frame: pd.DataFrame, check: str, method: str | None) -> tuple[pd.DataFrame, str, str]:
+    """Pair the runs with their control; give the pairs, the column that the rows stand for, and a title."""
+    if method:
+        pairs = cells.pairs(frame[frame["check"] == check], {"method": method})
+        return pairs, "method", f"Accuracy minus that of {method_style(method).label}"
+    other = "without" if check == "none" else f"with: {check_style(check).label}"
+    return cells.pairs(frame, {"check": check}), "check", f"Accuracy with the check minus {other}"
 
 
 def _differences_panel(

@@ -19,9 +19,11 @@ from matplotlib.lines import Line2D
 from .. import cells
 from .panels import (
     add_legend,
+    crossed,
     describe,
     find_places,
     handles_of,
+    label_left_only,
     label_outside,
     make_grid,
     place_title,
@@ -57,9 +59,9 @@ def figure_accuracy(
     sparse = table[table["method"] != "dense"]
     places = find_places(table)
     methods, checks = order(sparse["method"]), order(sparse["check"])
-    panels = [[(place, m) for m in methods] for place in places] if by == "check" else two_wide(places, None)
+    panels, width = crossed(places, methods) if by == "check" else (two_wide(places, None), 4.6)
     with mpl.rc_context(rc()):
-        figure, axes = make_grid(panels, 2.9 if by == "check" else 4.6, 3.1)
+        figure, axes = make_grid(panels, width, 3.1)
         for ax, (place, method) in axes:
             here = rows_at(table, place)
             names = checks if by == "check" else methods
@@ -68,8 +70,9 @@ def figure_accuracy(
             _accuracy_panel(ax, own, rows_at(cells.tidy(frame), place), by, names, styles)
             ax.set_title(place_title(place) + (f"\n{method_style(method).label}" if method else ""))
         label_outside(axes, "Density (share of weights kept)", "Test accuracy (%)")
-        if by == "check":
-            share_scale(axes, "y", labels=False)
+        if by == "check" and len(places) > 1:
+            share_scale(axes, "y")
+            label_left_only(axes)
         names = checks if by == "check" else methods
         look = [check_style(n) if by == "check" else method_style(n) for n in names]
         add_legend(figure, [*handles_of(look), *_dense_mark(table), *_published_marks(table)])

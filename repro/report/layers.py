@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
@@ -37,56 +40,52 @@ def figure_layers(frame: pd.DataFrame, density: float | None = None) -> Figure:
     runs = runs[runs["state"].eq("done") & runs["check"].eq("none") & runs["method"].ne("dense")]
     chosen = (runs["density"].min() if len(runs) else np.nan) if density is None else round(density, 9)
     shares = _shares(runs[runs["density"] == chosen])
-    methods = order(shares["method"])
-    floor = (
-        10 ** np.floor(np.log10(shares.loc[shares["share"] > 0, "share"].min() / 1.5))
-        if len(shares)
-        else 0.01
-    )
+    seen = shares["share"][shares["share"] > 0]
+    floor = 10 ** np.floor(np.log10(seen.min() / 1.5)) if len(seen) else 0.01
+    collapsed = len(seen) < len(shares)
     with mpl.rc_context(rc()):
         figure, axes = make_grid(two_wide(find_places(shares), None), 6.4, 3.3)
         for ax, (place, _) in axes:
-            here = rows_at(shares, place).assign(drawn=lambda t: t["share"].clip(lower=floor))
-            palette = {m: method_style(m).colour for m in methods}
-            markers = {m: method_style(m).marker for m in methods}
-            edge = {"markersize": 6, "markeredgecolor": INK, "markeredgewidth": 0.4}
-            shape = {
-                "palette": palette,
-                "markers": markers,
-                "dashes": False,
-                "errorbar": None,
-                "legend": False,
-            }
-            columns = {"x": "layer", "y": "drawn", "hue": "method", "style": "method"}
-            sns.lineplot(here, **columns, **shape, **edge, linewidth=1, ax=ax)
-            gone = here[here["share"] == 0]
-            ax.scatter(gone["layer"], gone["drawn"], s=80, marker="x", color="#b00020", zorder=5)
-            ax.set_yscale("log")
-            ax.set_ylim(floor * 0.8, 1.3)
-            ax.yaxis.set_major_formatter(lambda share, _: percent(share))
-            ax.axhline(chosen, color="#555555", linestyle=":", linewidth=1)
-            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+            _layers_panel(ax, rows_at(shares, place), floor, chosen)
             ax.set_title(place_title(place))
         label_outside(axes, "Layer, from input to output", "Share of the layer kept")
         total = Line2D([], [], color="#555555", linestyle=":", label="whole network")
-        none_left = Line2D([], [], color="#b00020", marker="x", linestyle="none", label="nothing kept")
-        collapsed = bool(len(shares)) and bool(shares["share"].eq(0).any())
-        add_legend(
-            figure,
-            [*handles_of([method_style(m) for m in methods]), total, *([none_left] if collapsed else [])],
-        )
-    words = "; ".join(
-        f"{method_style(str(m)).label}: {percent_range(g['share'])}"
-        for m, g in shares.groupby("method", sort=False)
-    )
-    at = "no runs yet" if not len(shares) else f"density {percent(chosen)}"
-    return describe(
-        figure,
-        f"Share of each layer kept at {at}. {words}",
-        f"Share of each layer's weights kept at {at}, mean over seeds, logarithmic axis. "
-        "Dotted: the density of the whole network."
-        + (" Crosses: layers that lost every weight." if collapsed else ""),
-    )
+        gone = Line2D([], [], color="#b00020", marker="x", linestyle="none", label="nothing kept")
+        methods = handles_of([method_style(m) for m in order(shares["method"])])
+        add_legend(figure, [*methods, total, *([gone] if collapsed else [])])
+    at = f"density {percent(chosen)}" if len(shares) else "no runs yet"
+    told = f"Share of each layer's weights kept at {at}, mean over seeds, logarithmic axis. "
+    told += "Dotted: the density of the whole network."
+    told += " Crosses: layers that lost every weight." if collapsed else ""
+    return describe(figure, f"Share of each layer kept at {at}. {_layers_in_words(shares)}", told)
+
+
+def _layers_panel(ax: Axes, shares: pd.DataFrame, floor: float, density: float) -> None:
+    here = shares.assign(drawn=lambda t: t["share"].clip(lower=floor))
+    look: dict[str, Any] = {
+        "palette": {m: method_style(m).colour for m in order(shares["method"])},
+        "markers": {m: method_style(m).marker for m in order(shares["method"])},
+        "dashes": False,
+        "errorbar": None,
+        "legend": False,
+        "linewidth": 1,
+        "markersize": 6,
+        "markeredgecolor": INK,
+        "markeredgewidth": 0.4,
+    }
+    sns.lineplot(here, x="layer", y="drawn", hue="method", style="method", ax=ax, **look)
+    gone = here[here["share"] == 0]
+    ax.scatter(gone["layer"], gone["drawn"], s=80, marker="x", color="#b00020", zorder=5)
+    ax.set_yscale("log")
+    ax.set_ylim(floor * 0.8, 1.3)
+    ax.yaxis.set_major_formatter(lambda share, _: percent(share))
+    ax.axhline(density, color="#555555", linestyle=":", linewidth=1)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _layers_in_words(shares: pd.DataFrame) -> str:
+    groups = shares.groupby("method", sort=False)
+    return "; ".join(f"{method_style(str(m)).label}: {percent_range(g['share'])}" for m, g in groups)
 
 
 def _shares(runs: pd.DataFrame) -> pd.DataFrame:

@@ -41,6 +41,18 @@ def two_wide(places: list[Any], other: None, wide: int = 2) -> list[list[Any]]:
     return [pairs[i : i + wide] for i in range(0, len(pairs), wide)]
 
 
+def crossed(places: list[Any], across: Sequence[Any]) -> tuple[list[list[Any]], float]:
+    """Lay out a row for each place and a column for each of `across`, or rows of two for a single place.
+
+    Returns:
+        the panels, and the width of each in inches that keeps their text readable.
+    """
+    panels = [[(place, a) for a in across] for place in places]
+    if len(places) == 1:
+        panels = [panels[0][i : i + 2] for i in range(0, len(across), 2)]
+    return panels, 2.9 if len(across) > 2 and len(places) > 1 else 4.4
+
+
 def make_grid(panels: list[list[Any]], width: float, height: float) -> tuple[Figure, list[tuple[Axes, Any]]]:
     """Make a figure with one axes per panel; with no panel, one that says that there are no runs."""
     rows, columns = max(len(panels), 1), max([len(row) for row in panels] or [1])
@@ -72,9 +84,15 @@ def rule_columns(ax: Axes, count: int) -> None:
 
 def label_outside(axes: list[tuple[Axes, Any]], x: str, y: str) -> None:
     """Write the axis titles at the outer panels only."""
-    for place, ax in _by_place(axes).items():
-        ax.set_xlabel(x if (place[0] + 1, place[1]) not in _by_place(axes) else "")
+    grid = _by_place(axes)
+    narrow = max((column for _, column in grid), default=0) > 1  # then the words would run into each other
+    for place, ax in grid.items():
+        ax.set_xlabel(x if (place[0] + 1, place[1]) not in grid and not narrow else "")
         ax.set_ylabel(y if place[1] == 0 else "")
+    if narrow:
+        figure = axes[0][0].get_figure(root=True)
+        assert figure is not None
+        figure.supxlabel(x, fontsize="medium")
 
 
 def _by_place(axes: list[tuple[Axes, Any]]) -> dict[tuple[int, int], Axes]:
@@ -82,17 +100,22 @@ def _by_place(axes: list[tuple[Axes, Any]]) -> dict[tuple[int, int], Axes]:
     return {(spec.rowspan.start, spec.colspan.start): ax for spec, ax in specs if spec}
 
 
-def share_scale(axes: list[tuple[Axes, Any]], which: Literal["x", "y"], *, labels: bool = True) -> None:
-    """Give the panels of a row one scale; without `labels` only the leftmost keeps its y labels."""
+def share_scale(axes: list[tuple[Axes, Any]], which: Literal["x", "y"]) -> None:
+    """Give the panels of a row one scale."""
     rows: dict[int, list[Axes]] = {}
     for place, ax in _by_place(axes).items():
         rows.setdefault(place[0], []).append(ax)
     for row in rows.values():
         ends = [limit for ax in row for limit in getattr(ax, f"get_{which}lim")()]
-        for i, ax in enumerate(row):
+        for ax in row:
             getattr(ax, f"set_{which}lim")(min(ends), max(ends))
-            if i and not labels:
-                ax.tick_params(axis="y", labelleft=False)
+
+
+def label_left_only(axes: list[tuple[Axes, Any]]) -> None:
+    """Leave the y labels to the leftmost panel of each row."""
+    for (_, column), ax in _by_place(axes).items():
+        if column:
+            ax.tick_params(axis="y", labelleft=False)
 
 
 def handles_of(styles: Sequence[Style]) -> list[Any]:

@@ -131,17 +131,42 @@ def show_table(
     if works:
         columns.append(Column("Ours \u2212 published", "number"))
     if "difference" in table:
-        columns += [Column("Difference to control", "number"), Column("Pairs", "number")]
+        columns += [Column("Difference", "number"), Column("Pairs", "number")]
     columns += [
         Column("n", "number"),
-        Column("Realised density", "number"),
-        Column("Collapsed layers", "number"),
+        Column("Realised", "number"),
+        Column("Collapsed", "number"),
     ]
     if table["lost"].any():
         columns.append(Column("Lost runs", "number"))
     for row, cell in zip(rows, cells.rows(table), strict=True):
         row += _numbers(cell, works, bool(table["lost"].any()))
-    return Table(tuple(columns), tuple(tuple(row) for row in rows), _caption(table, works, title))
+    columns, rows, told = _slim(columns, rows)
+    return Table(tuple(columns), tuple(tuple(row) for row in rows), f"{_caption(table, works, title)}{told}")
+
+
+def _slim(
+    columns: list[Column], rows: list[list[Cell | str]]
+) -> tuple[list[Column], list[list[Cell | str]], str]:
+    """Leave out columns that say nothing, or the same of every row; the latter go into the caption."""
+    told, keep = [], []
+    for i, column in enumerate(columns):
+        values = {row[i] for row in rows}
+        same = next(iter(values)) if len(values) == 1 else None
+        if column.head in ("Data", "Network", "Check") and same is not None and len(rows) > 1:
+            told.append(f"{column.head}: {same}.")
+        elif column.head == "Pairs" and all(row[i] in ("0", row[_place(columns, "n")]) for row in rows):
+            continue  # every run has its partner, or is a control itself
+        elif column.head != "Ours" and same == DASH:
+            continue
+        else:
+            keep.append(i)
+    slim: list[list[Cell | str]] = [[row[i] for i in keep] for row in rows]
+    return [columns[i] for i in keep], slim, "".join(f" {text}" for text in told)
+
+
+def _place(columns: list[Column], head: str) -> int:
+    return [column.head for column in columns].index(head)
 
 
 def _key_columns(table: pd.DataFrame) -> tuple[list[Column], list[list[Cell | str]]]:
@@ -177,12 +202,14 @@ def _caption(table: pd.DataFrame, works: list[str], title: str) -> str:
     told = [f"{title}, percent after the last epoch: mean ± half width of the 95 % t interval over n seeds."]
     if works:
         told.append(
-            "Published values: full-size networks, percent. Ours \u2212 published: percentage points, to the leftmost "
-            "value of the row, taken as exact; only where our run is of the published protocol."
+            "Published values stand beside runs of the published protocol only; ours \u2212 published: percentage points, "
+            "to the leftmost value of the row, taken as exact."
         )
     if "difference" in table:
-        told.append("Difference to control: percentage points, paired by seed, with its own interval.")
-    told.append("Density: share of the prunable weights kept; collapsed layers: most in any run.")
+        told.append("Difference to the control: percentage points, paired by seed, with its own interval.")
+    told.append(
+        "Density: share of the prunable weights asked for, realised: kept; collapsed: layers without any, most in a run."
+    )
     if table["n"].eq(0).any():
         told.append(f"{DASH}: not run.")
     if table["n"].eq(1).any():

@@ -8,7 +8,7 @@ import pytest
 
 from repro import paths
 from repro.errors import ReproError
-from repro.params import expand, plan, read, value
+from repro.grids import expand, plan, read, value
 from repro.recipes import RECIPES
 
 ROOT = Path(__file__).parent.parent
