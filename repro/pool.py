@@ -78,7 +78,7 @@ def _interruptible() -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
-def _deaf() -> Iterator[None]:
+def deaf() -> Iterator[None]:
     """Start processes that ignore Ctrl-C from their first moment on: the parent alone hears it and asks them."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -100,14 +100,15 @@ def plan(runs: Sequence[Settings]) -> dict[str, tuple[Settings, bool]]:
 
 
 @contextmanager
-def _workers(n: int) -> Iterator[tuple[ProcessPoolExecutor, Event]]:
+def workers_of(n: int) -> Iterator[ProcessPoolExecutor]:
+    """Keep `n` one-thread worker processes inside the block; leaving it asks them to save and stop."""
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"
     pool = ProcessPoolExecutor(n, mp_context=context, initializer=_start_worker, initargs=(stop,))
     try:
-        yield pool, stop
+        yield pool
     finally:
         stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
@@ -124,14 +125,14 @@ def _each(todo: dict[str, tuple[Settings, bool]], workers: int) -> Iterator[tupl
             for key, (s, weights) in todo.items():
                 yield key, partial(_here, s, weights, stop)
         return
-    with _workers(min(workers, len(todo))) as (pool, _):
+    with workers_of(min(workers, len(todo))) as pool:
         running: dict[Future[str], str] = {}
         waiting = dict(todo)
         while waiting or running:
             for key, (s, weights) in list(waiting.items()):
                 before = pretraining(s)
                 if not (before and (before.key() in waiting or before.key() in running.values())):
-                    with _deaf():
+                    with deaf():
                         running[pool.submit(_work, s, weights)] = key
                     del waiting[key]
             for future in wait(running, return_when=FIRST_COMPLETED).done:

@@ -142,9 +142,12 @@ def _run(page: Page, given: Mapping[str, Any], partial: Path) -> None:
     """Execute the notebook into `partial`; raise ReproError with one line if a cell fails."""
     from nbclient.exceptions import DeadKernelError
     from papermill import PapermillExecutionError, execute_notebook
+    from traitlets.config import Config
 
     options: dict[str, Any] = {"progress_bar": sys.stderr.isatty(), "kernel_name": "python3"}
     options["extra_arguments"] = ["--log-level=CRITICAL"]  # of the kernel, on our standard error
+    if os.name == "posix":  # side by side, two kernels can be given one and the same network port
+        options["config"] = Config({"KernelManager": {"transport": "ipc"}})
     try:
         with _surroundings():
             execute_notebook(page.source, partial, dict(given), cwd=page.source.parent, **options)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+from concurrent.futures import as_completed
 from pathlib import Path
 
 from .. import paths
 from ..errors import ReproError
 from ..grids import expand
-from ..pool import run_all
+from ..pool import deaf, run_all, workers_of
 from ..progress import Waiting
 from .html import build
 from .notebooks import Page, execute, sections
@@ -40,9 +43,19 @@ def make_report(profile: str = "quick") -> Path:
         expand(page.params().get("runs"), source=f"params/{page.section}/{profile}.yaml") for page in live
     ]
     run_all([s for plan in plans for s in plan])
-    with Waiting("executing notebooks", len(live) + len(recorded)) as waiting:
-        for done, page in enumerate([*live, *recorded], 1):
-            execute(page.section, page.profile, train=page in live)
-            waiting.update(done, page.name)
+    _execute_all({page: page in live for page in [*live, *recorded]})
     stage([*live, *recorded])
     return build()
+
+
+def _execute_all(pages: Mapping[Page, bool]) -> None:
+    """Execute notebooks side by side, as many as there are cores; the value says whether each may train."""
+    with (
+        Waiting("executing notebooks", len(pages)) as waiting,
+        workers_of(min(os.cpu_count() or 1, len(pages))) as pool,
+    ):
+        with deaf():
+            going = {pool.submit(execute, p.section, p.profile, train=t): p for p, t in pages.items()}
+        for done, future in enumerate(as_completed(going), 1):
+            future.result()
+            waiting.update(done, going[future].name)
