@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
     planned = [s for f in files for s in plan(f, overrides)] or expand([{}], overrides, "command line")
     frame = run_all(planned, workers=args.workers)
     shown = frame[["key", "data", "model", "method", "check", "density", "seed", "status", "accuracy"]]
-    _table(shown.round(2).to_dict("records"))
+    _table(shown.round({"accuracy": 2}).to_dict("records"))
     failed = frame[frame["status"] == "failed"]
     if len(failed):
         key, reason = failed.iloc[0][["key", "reason"]]

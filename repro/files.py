@@ -38,6 +38,13 @@ def write(path: Path, content: str | bytes) -> None:
         ) from None
 
 
+def check_writable(folder: Path) -> None:
+    """Find out before long work whether a folder can be written to; raise ReproError with one line if not."""
+    probe = folder / f".writable-{os.getpid()}"
+    write(probe, "")
+    probe.unlink(missing_ok=True)
+
+
 @contextmanager
 def lock(path: Path) -> Iterator[None]:
     """Hold the lock file `path` inside the block; the system frees it when its process dies."""

@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from . import paths, record
+from . import files, paths, record
 from .data.store import require
 from .errors import ReproError
 from .experiment import head, run
@@ -162,6 +162,7 @@ def run_all(runs: Sequence[Settings], *, train: bool = True, workers: int | None
 def _train(todo: dict[str, tuple[Settings, bool]], workers: int) -> dict[str, str]:
     """Train, showing progress; give the reasons of those that failed, by key."""
     failed: dict[str, str] = {}
+    files.check_writable(paths.build())
     for name in {s.data.name for s, _ in todo.values()}:
         require(name, paths.data())
     with Waiting("training", len(todo)) as waiting:

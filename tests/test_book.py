@@ -111,6 +111,16 @@ def test_notebook_without_parameters_cell_is_refused(project: Path) -> None:
     assert "no cell tagged `parameters`" in _message(error)
 
 
+def test_faults_are_told_before_anything_is_trained(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained: list[object] = []
+    monkeypatch.setattr("repro.book.report.run_all", trained.append)
+    _params("corrupted-data", "quick")
+    _notebook(project / "notebooks" / "corrupted-data.ipynb", DEFAULTS, tags=())
+    with pytest.raises(ReproError, match="no cell tagged `parameters`"):
+        book.make_report("quick")
+    assert trained == []
+
+
 def test_parameter_that_papermill_cannot_read_is_refused(project: Path) -> None:
     path = project / "notebooks" / "corrupted-data.ipynb"
     _notebook(path, "profile: str = 'x'  # a\nmargin: float = 2  # None = none")

@@ -104,6 +104,7 @@ def test_a_read_only_build_folder(capsys, monkeypatch: pytest.MonkeyPatch, tmp_p
     code, _, err = call(capsys, "run", *TINY)
     assert code == 2
     assert "REPRO_BUILD" in err
+    assert err.count("\n") == 1, "told once, before any run"
 
 
 def test_looking_up_records_needs_no_torch() -> None:

@@ -104,6 +104,15 @@ def _parameters(page: Page, train: bool) -> dict[str, Any]:
     return given
 
 
+def check(page: Page) -> None:
+    """Refuse a page whose notebook or parameter file is faulty, before anything is trained for it.
+
+    Raises:
+        ReproError: naming the file and what to mend.
+    """
+    _parameters(page, train=False)
+
+
 def _stamp(page: Page, given: Mapping[str, Any], records: pd.DataFrame) -> str:
     """Hash what an executed notebook depends on: notebook, parameters, package, published numbers, records."""
     reference = paths.root() / "book"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from concurrent.futures import as_completed
 from pathlib import Path
@@ -13,7 +14,7 @@ from ..grids import expand
 from ..pool import deaf, run_all, workers_of
 from ..progress import Waiting
 from .html import build
-from .notebooks import Page, execute, sections
+from .notebooks import Page, check, execute, sections
 from .staging import stage
 
 PUBLISHED = "paper"  # the profile whose records come with the book
@@ -39,10 +40,15 @@ def make_report(profile: str = "quick") -> Path:
     if not live:
         raise ReproError(f"no params/<section>/{profile}.yaml; the profiles are smoke, quick and paper")
     recorded = [page for s in sections() if profile != PUBLISHED and has(page := Page(s, PUBLISHED))]
+    for page in [*live, *recorded]:
+        check(page)
     plans = [
         expand(page.params().get("runs"), source=f"params/{page.section}/{profile}.yaml") for page in live
     ]
-    run_all([s for plan in plans for s in plan])
+    frame = run_all([s for plan in plans for s in plan])
+    failed = frame[frame["status"] == "failed"]
+    if len(failed):
+        print(f"warning: {len(failed)} runs failed, the first: {failed.iloc[0]['reason']}", file=sys.stderr)
     _execute_all({page: page in live for page in [*live, *recorded]})
     stage([*live, *recorded])
     return build()
