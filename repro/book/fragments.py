@@ -27,7 +27,7 @@ def _pages(records: dict[Page, pd.DataFrame]) -> str:
         runs = frame.to_dict("records")
         counts = [sum(run["status"] == state for run in runs) for state in STATES]
         newest = max((run["when"] for run in runs if isinstance(run["when"], str)), default=None)
-        name = page.section.replace("-", " ").capitalize()
+        name = str(page.params().get("title") or page.section.replace("-", " ").capitalize())
         day = newest and newest[:10]
         rows.append([link(page, name), page.profile, len(runs), *counts, _spent(runs), day])
     return table(["page", "profile", "runs", *STATES, "time", "newest"], rows)
