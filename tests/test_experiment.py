@@ -16,6 +16,7 @@ from repro.experiment import make_ticket, run
 from repro.grids import expand, value
 from repro.materials import corrupted, dataset
 from repro.pool import plan, run_all, table
+from repro.pruners import SCORES, Context, Scores
 from repro.settings import Settings
 from repro.tickets import pretraining, ticket_key
 from repro.train import Stopped
@@ -292,3 +293,27 @@ def test_ctrl_c_saves_and_the_next_call_goes_on(monkeypatch: pytest.MonkeyPatch)
     assert (record.folder(snip().key()) / "checkpoint.safetensors").exists()
     monkeypatch.setattr(experiment, "train", real)
     assert list(pool.run_all([snip()], workers=1)["status"]) == ["done"]
+
+
+def loud(ctx: Context, *, power: float = 1.0) -> Scores:
+    """Score |w| ** power at initialisation: the example of the README."""
+    state = ctx.model.state_dict()
+    return {layer.name: state[layer.name].abs() ** power for layer in ctx.layers}
+
+
+def test_a_new_pruner_costs_one_function_and_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (
+        "def loud(ctx: Context, *, power: float = 1.0) -> Scores:" in (paths.root() / "README.md").read_text()
+    )
+    monkeypatch.setitem(SCORES, "loud", loud)
+    runs = [
+        one(ticket={"score": "loud", "power": 2, "density": 0.3, "allocation": a}, check__name=c)
+        for a in ("global", "erk")
+        for c in ("none", "rearrange", "reinitialise")
+    ]
+    assert len({s.key() for s in runs}) == 6
+    assert [run(s)["status"] for s in runs] == ["done"] * 6
+    with pytest.raises(ReproError, match=r"ticket\.power: input should be a valid number"):
+        one(ticket={"score": "loud", "power": "much", "density": 0.3})
+    with pytest.raises(ReproError, match="not used by score 'snip', only by loud"):
+        one(ticket={"score": "snip", "power": 2, "density": 0.3})

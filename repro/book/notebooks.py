@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Any
 
 import nbformat
 import pandas as pd
+from traitlets.config import Config
 
 from .. import paths
 from ..errors import ReproError, nearest
@@ -147,18 +149,23 @@ def _surroundings() -> Iterator[None]:
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
+@contextmanager
+def _sockets() -> Iterator[Config]:
+    """Give a kernel sockets in a folder of its own: side by side, two kernels can be given one network port."""
+    with tempfile.TemporaryDirectory(prefix="repro-") as folder:
+        local = os.name == "posix" and len(folder) < 80  # the system cuts the paths of sockets at about 100
+        yield Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}} if local else {})
+
+
 def _run(page: Page, given: Mapping[str, Any], partial: Path) -> None:
     """Execute the notebook into `partial`; raise ReproError with one line if a cell fails."""
     from nbclient.exceptions import DeadKernelError
     from papermill import PapermillExecutionError, execute_notebook
-    from traitlets.config import Config
 
     options: dict[str, Any] = {"progress_bar": sys.stderr.isatty(), "kernel_name": "python3"}
     options["extra_arguments"] = ["--log-level=CRITICAL"]  # of the kernel, on our standard error
-    if os.name == "posix":  # side by side, two kernels can be given one and the same network port
-        options["config"] = Config({"KernelManager": {"transport": "ipc"}})
     try:
-        with _surroundings():
+        with _surroundings(), _sockets() as options["config"]:
             execute_notebook(page.source, partial, dict(given), cwd=page.source.parent, **options)
     except (PapermillExecutionError, DeadKernelError) as error:
         if getattr(error, "ename", "") == "KeyboardInterrupt":
@@ -171,6 +178,8 @@ def _run(page: Page, given: Mapping[str, Any], partial: Path) -> None:
             cause = f"cell {error.exec_count}: {error.ename}: {told[0]}"
         what = f"{page.source.name} at profile {page.profile!r}"
         raise ReproError(f"{what} failed, {cause}; read {failed}") from None
+    except RuntimeError as error:  # the kernel did not answer
+        raise ReproError(f"{page.source.name}: {error}; the same command goes on") from None
 
 
 def execute(section: str, profile: str, *, train: bool) -> Path:
