@@ -60,11 +60,13 @@ def run(
         Stopped: when asked to stop.
     """
     folder = record.folder(s.key())
-    there = folder / "weights.safetensors" if weights else record.find(s.key())
-    if not (there and there.exists()):
+
+    def made() -> bool:
+        return (folder / "weights.safetensors").exists() if weights else record.find(s.key()) is not None
+
+    if not made():
         with files.lock(folder / "lock"), threads(1):
-            there = folder / "weights.safetensors" if weights else record.find(s.key())
-            if not (there and there.exists()):
+            if not made():  # another process may have made it while we waited
                 _train_and_record(s, folder, stop, report)
     found = record.find(s.key())
     assert found is not None

@@ -175,7 +175,7 @@ def _train(todo: dict[str, tuple[Settings, bool]], workers: int) -> dict[str, st
                 raise ReproError(
                     "a worker died, perhaps for want of memory; the same command goes on"
                 ) from None
-            waiting.update(done, f"{record.method(head(todo[key][0])['settings']['ticket'])} {status}")
+            waiting.update(done, f"{record.method(dict(todo[key][0].ticket))} {status}")
     return failed
 
 

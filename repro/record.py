@@ -181,14 +181,15 @@ def environment() -> dict[str, Any]:
     names = ("repro-jackpot", "torch", "torchvision", "numpy")
     return {
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in names},
+        "versions": {name: installed(name) for name in names},
         "system": platform.system(),
         "machine": platform.machine(),
         "commit": _commit(),
     }
 
 
-def _version(name: str) -> str | None:
+def installed(name: str) -> str | None:
+    """Give the version of an installed package, None if it is not there."""
     try:
         return version(name)
     except PackageNotFoundError:

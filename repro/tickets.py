@@ -86,12 +86,11 @@ def ticket_key(s: Settings) -> str:
 
 
 def _masks(s: Settings, data: Data, trained: Trained) -> Masks:
-    weights = trained() if pretraining(s) else None
     path = paths.build() / "tickets" / f"{ticket_key(s)}.safetensors"
     with files.lock(path.with_suffix(".lock")):
         if path.exists():
             return Masks.load(path)
-        masks = _score(s, data, weights)
+        masks = _score(s, data, trained() if pretraining(s) else None)
         masks.save(path, {"settings": json.dumps(s.changed())})
     return masks
 

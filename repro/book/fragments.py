@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterable
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import pandas as pd
 
 from ..progress import clock
 from ..recipes import RECIPES
+from ..record import installed
 from . import verdicts
 from .notebooks import Page
 from .tables import link, table
@@ -63,11 +63,7 @@ def _software() -> str:
         ["system", f"{platform.system()} {platform.machine()}"],
     ]
     rows += [["CPU cores", os.cpu_count()]]
-    for name in SOFTWARE:
-        try:
-            rows.append([name, version(name)])
-        except PackageNotFoundError:
-            rows.append([name, None])
+    rows += [[name, installed(name)] for name in SOFTWARE]
     return table(["software", "version"], rows)
 
 
