@@ -11,7 +11,7 @@ from .data.augment import apply, draw, normalise
 from .rng import stream
 from .settings import Settings
 
-CHUNK = 3 << 20  # bytes of pixels augmented at once: more falls out of a processor's cache
+CHUNK = {"cpu": 3 << 20, "cuda": 24 << 20}  # bytes of pixels at once: more falls out of a processor's cache
 
 
 def batches(
@@ -33,7 +33,8 @@ def batches(
     generator = stream(s.seed, "epoch", epoch)
     order = torch.randperm(n, generator=generator).to(split.images.device)
     draws = draw(kind, n, size, generator).to(split.images.device)
-    per_chunk = max(1, CHUNK // split.images[0].numel() // s.optim.batch) * s.optim.batch
+    room = CHUNK.get(split.images.device.type, CHUNK["cpu"])
+    per_chunk = max(1, room // split.images[0].numel() // s.optim.batch) * s.optim.batch
     first, skip = divmod(start * s.optim.batch, per_chunk)
     for begin in range(first * per_chunk, n, per_chunk):
         index = order[begin : begin + per_chunk]
@@ -48,3 +49,9 @@ def batches(
 def steps_per_epoch(n: int, batch: int) -> int:
     """Count the batches that `batches` yields for `n` images."""
     return n // batch + (n % batch > 1)
+
+
+def shapes(n: int, batch: int, image: tuple[int, int, int]) -> list[tuple[int, ...]]:
+    """List the shapes (N, C, H, W) of the batches that `batches` yields for `n` images."""
+    sizes = {min(batch, n), n % batch if n > batch else 0}
+    return [(size, *image) for size in sorted(sizes, reverse=True) if size > 1]

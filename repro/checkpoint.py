@@ -39,6 +39,15 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         raise ReproError(f"{path}: damaged or unreadable ({error}); remove it and run again") from None
 
 
+def read_about(path: Path) -> dict[str, Any]:
+    """Read the facts alone of what `save_tensors` wrote; raise ReproError when the file is damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return json.loads((file.metadata() or {}).get("about", "{}"))
+    except (OSError, SafetensorError, ValueError) as error:
+        raise ReproError(f"{path}: damaged or unreadable ({error}); remove it and run again") from None
+
+
 def pack_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
     """Flatten the optimiser's state into named tensors."""
     params = [p for group in optimizer.param_groups for p in group["params"]]
@@ -51,11 +60,14 @@ def pack_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
 
 
 def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Put back what `pack_optimizer` took, in the parameters' own memory format."""
+    """Put back what `pack_optimizer` took, in the parameters' own memory format.
+
+    State that is there already is written over in place: a captured step holds on to its memory.
+    """
     params = [p for group in optimizer.param_groups for p in group["params"]]
     for place, value in tensors.items():
         if place.startswith("optimizer."):
             _, i, name = place.split(".", 2)
             p = params[int(i)]
-            like = torch.empty_like(p) if value.shape == p.shape else value.clone()
-            optimizer.state[p][name] = like.copy_(value)
+            like = torch.empty_like(p) if value.shape == p.shape else torch.empty_like(value)
+            optimizer.state[p].setdefault(name, like).copy_(value)

@@ -1,13 +1,15 @@
-"""The command line: each command a few lines over one function."""
+"""The command line: how commands and options are spelled; what they do stands in `commands`."""
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from . import commands as do
 from .errors import ReproError
 
 
@@ -16,118 +18,6 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise ReproError(f"{message}; `{self.prog} --help` explains")
-
-
-def _table(rows: Sequence[Mapping[Any, Any]]) -> None:
-    """Print rows as aligned columns."""
-    if rows:
-        cells = [list(rows[0]), *([str(v) for v in row.values()] for row in rows)]
-        widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
-        for line in cells:
-            print("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip())
-
-
-def _overrides(words: list[str]) -> dict[str, Any]:
-    from .grids import value
-
-    for word in words:
-        if "=" not in word:
-            raise ReproError(f"{word}: no such file, and not a setting; write key=value, e.g. optim.epochs=2")
-    return {k: value(v) for k, v in (word.split("=", 1) for word in words)}
-
-
-def run(args: argparse.Namespace) -> None:
-    """Train the runs that parameter files or settings ask for; what is done is not done again.
-
-    Without a file the settings alone make one run, e.g. repro run model.name=resnet20 ticket.score=snip
-    ticket.density=0.1 seed=1. A list makes a grid: seed=[0,1,2].
-    """
-    from .grids import expand, plan
-    from .pool import run_all
-
-    files = [w for w in args.words if w.endswith((".yaml", ".yml")) or Path(w).is_file()]
-    overrides = _overrides([w for w in args.words if w not in files])
-    planned = [s for f in files for s in plan(f, overrides)] or expand([{}], overrides, "command line")
-    frame = run_all(planned, workers=args.workers)
-    shown = frame[["key", "data", "model", "method", "check", "density", "seed", "status", "accuracy"]]
-    _table(shown.round({"accuracy": 2}).to_dict("records"))
-    failed = frame[frame["status"] == "failed"]
-    if len(failed):
-        key, reason = failed.iloc[0][["key", "reason"]]
-        raise ReproError(f"{len(failed)} of {len(frame)} runs failed; the first, {key}: {reason}")
-
-
-def status(args: argparse.Namespace) -> None:
-    """Say which runs are done: those of the parameter files, or all that have a record."""
-    from . import record
-
-    if args.files:
-        from .grids import plan
-        from .pool import table
-
-        for file in args.files:
-            frame = table(plan(file))
-            counts = frame["status"].value_counts()
-            print(f"{file}: {len(frame)} runs, " + ", ".join(f"{n} {what}" for what, n in counts.items()))
-        return
-    frame = record.load()
-    if frame.empty:
-        print("no records yet; `repro run params/random-tickets/quick.yaml` makes some")
-        return
-    groups = frame.groupby(["data", "model", "method", "check", "density", "status"])
-    summary = groups.agg(runs=("key", "size"), accuracy=("accuracy", "mean"), seconds=("seconds", "sum"))
-    _table(summary.round(2).reset_index().to_dict("records"))
-
-
-def show(args: argparse.Namespace) -> None:
-    """Show the record of one run."""
-    from . import record
-
-    frame = record.load()
-    rows = frame[frame["key"].str.startswith(args.key)]
-    if len(rows) != 1:
-        found = "no run" if rows.empty else f"{len(rows)} runs"
-        raise ReproError(f"{args.key}: {found} with this key; `repro status` lists what there is")
-    row = rows.iloc[0]
-    for name in rows.columns.drop(["curve", "layers", "settings"]):
-        print(f"{name:12} {row[name]}")
-    print()
-    _table([{k: layer[k] for k in ("name", "kept", "total", "density")} for layer in row["layers"]])
-
-
-def report(args: argparse.Namespace) -> None:
-    """Train what is missing, execute the notebooks and build the HTML report."""
-    from .book import make_report
-
-    print(f"open {make_report(args.profile)}")
-
-
-def data_list(args: argparse.Namespace) -> None:
-    """List the data sets and whether they are here."""
-    from .data import listing
-
-    _table(listing())
-
-
-def data_fetch(args: argparse.Namespace) -> None:
-    """Download data sets into the data folder (REPRO_DATA, default _build/data)."""
-    from .data import fetch
-
-    for name in args.names:
-        print(f"{name}: {fetch(name)}")
-
-
-def data_verify(args: argparse.Namespace) -> None:
-    """Compare the files of data sets with their published checksums."""
-    from .data import verify
-
-    found = [
-        {"set": name, "file": file, "state": state} for name in args.names for file, state in verify(name)
-    ]
-    _table(found)
-    bad = [row for row in found if row["state"] != "ok"]
-    if bad:
-        raise ReproError(f"{bad[0]['file']}: {bad[0]['state']}; `repro data fetch {bad[0]['set']}` gets it")
 
 
 def _parser() -> _Parser:
@@ -141,24 +31,56 @@ def _parser() -> _Parser:
         made.set_defaults(command=function)
         return made
 
-    words = add(run)
+    words = add(do.run)
     words.add_argument("words", nargs="+", metavar="FILE.yaml | key=value", help="what to run, and overrides")
-    words.add_argument("--workers", type=_count, help="processes at once; default: all cores")
-    add(status).add_argument("files", nargs="*", type=Path, metavar="FILE.yaml")
-    add(show).add_argument("key", help="the key of a run, or its first letters")
-    add(report).add_argument("--profile", default="quick", help="which parameter files to run live")
+    queue = add(do.batch)
+    queue.add_argument("files", nargs="+", type=Path, metavar="FILE.yaml")
+    queue.add_argument("--dry-run", action="store_true", help="list the runs and start none")
+    for made in (words, queue):
+        made.add_argument("--workers", type=_count, help="runs in flight; default: chosen for the machine")
+        made.add_argument(
+            "--budget", type=_duration, metavar="TIME", help="stop cleanly after, e.g., 9m or 1h30m"
+        )
+    add(do.status).add_argument("files", nargs="*", type=Path, metavar="FILE.yaml")
+    add(do.show).add_argument("key", help="the key of a run, or its first letters")
+    add(do.report).add_argument("--profile", default="quick", help="which parameter files to run live")
+    _records_and_speed(add)
     sets = commands.add_parser("data", help="List, fetch and verify data sets.")
     sub = sets.add_subparsers(required=True, metavar="COMMAND")
-    add(data_list, sub, "list")
-    add(data_fetch, sub, "fetch").add_argument("names", nargs="+", metavar="SET")
-    add(data_verify, sub, "verify").add_argument("names", nargs="+", metavar="SET")
+    add(do.data_list, sub, "list")
+    add(do.data_fetch, sub, "fetch").add_argument("names", nargs="+", metavar="SET")
+    add(do.data_verify, sub, "verify").add_argument("names", nargs="+", metavar="SET")
     return top
+
+
+def _records_and_speed(add: Callable[..., _Parser]) -> None:
+    copies = add(do.publish)
+    copies.add_argument("words", nargs="*", metavar="FILE.yaml | KEY", help="which runs; see above")
+    copies.add_argument("--to", type=Path, metavar="DIR", help="the folder; default: book/records")
+    copies.add_argument("--replace", action="store_true", help="take ours where a differing one is there")
+    add(do.import_, name="import").add_argument("folder", type=Path, metavar="DIR")
+    speeds = add(do.bench)
+    speeds.add_argument(
+        "names", nargs="*", metavar="CASE", help="what to measure; default: all but precision"
+    )
+    speeds.add_argument("--repeats", type=_count, metavar="N", help="rounds of each measurement, or seeds")
+    told = "only copy this machine's bench records into book/records/bench"
+    speeds.add_argument("--publish", action="store_true", help=told)
 
 
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of processes; give 1 or more")
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0; give 1 or more")
     return int(text)
+
+
+def _duration(text: str) -> float:
+    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text)
+    units = zip(found.groups(), (3600, 60, 1), strict=True) if found else ()
+    seconds = sum(int(n or 0) * unit for n, unit in units)
+    if not seconds:
+        raise argparse.ArgumentTypeError(f"{text!r} is no length of time; write e.g. 90s, 9m or 1h30m")
+    return float(seconds)
 
 
 def main() -> None:

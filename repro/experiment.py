@@ -6,23 +6,22 @@ any check, so that one ticket serves them all. Locks see to it that two processe
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from . import checkpoint, files, measure, record
 from .data import Data
 from .masks import Masks, Ticket
-from .materials import corrupted, data_of, device, macs, network, threads
+from .materials import data_of, device, macs, network, threads, threads_for, training_data
 from .models import prunable
+from .precision import flags, settle
 from .settings import Settings
 from .tickets import pretraining, ticket_of
-from .train import Outcome, Report, train
+from .train import Outcome, Report, Stopped, train
 
 Stop = Callable[[], bool]
 
@@ -38,20 +37,30 @@ def make_ticket(s: Settings, *, stop: Stop = lambda: False, report: Report = lam
     def trained() -> dict[str, torch.Tensor]:
         before = pretraining(s)
         assert before is not None
-        run(before, weights=True, stop=stop, report=report)
+        run(before, weights=True, threads_offered=torch.get_num_threads(), stop=stop, report=report)
         return checkpoint.load_tensors(record.folder(before.key()) / "weights.safetensors")[0]
 
-    return ticket_of(s, trained)
+    def pause() -> None:
+        if stop():
+            raise Stopped
+
+    return ticket_of(s, trained, pause)
 
 
 def run(
-    s: Settings, *, weights: bool = False, stop: Stop = lambda: False, report: Report = lambda *_: None
+    s: Settings,
+    *,
+    weights: bool = False,
+    threads_offered: int = 1,
+    stop: Stop = lambda: False,
+    report: Report = lambda *_: None,
 ) -> dict[str, Any]:
     """Train one run, unless its record is there already, and give the record.
 
     Args:
         s: the run.
         weights: insist on the trained weights, which published records lack; for dense runs.
+        threads_offered: CPU threads that a large network may use; their number can change the last bits.
         stop: asked before each step; on True the run is saved and `Stopped` raised.
         report: told steps done, steps in all and the newest row of the curve.
 
@@ -65,43 +74,61 @@ def run(
         return (folder / "weights.safetensors").exists() if weights else record.find(s.key()) is not None
 
     if not made():
-        with files.lock(folder / "lock"), threads(1):
+        with files.lock(folder / "lock"):
             if not made():  # another process may have made it while we waited
-                _train_and_record(s, folder, stop, report)
+                _train_and_record(s, folder, threads_offered, stop, report)
     found = record.find(s.key())
     assert found is not None
     return record.read(found)
 
 
-def _train_and_record(s: Settings, folder: Path, stop: Stop, report: Report) -> None:
-    files.write(folder / "settings.yaml", yaml.safe_dump(_plain(s.changed()), sort_keys=False))
+def _train_and_record(s: Settings, folder: Path, offered: int, stop: Stop, report: Report) -> None:
+    record.begin(s.key(), s.changed())
     began, where, data = datetime.now(UTC), device(), data_of(s)
-    ticket = make_ticket(s, stop=stop, report=report) if s.ticket.score else None
-    model = network(s, data)
-    if ticket:
-        model.load_state_dict(ticket.weights)
-    model.to(device=where, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    train_split = data.train if ticket else corrupted(data.train, s, data.classes)
-    resume = folder / "checkpoint.safetensors"
-    masks = ticket.masks.to(where) if ticket else None
-    outcome = train(
-        model,
-        data.replace(train=train_split).to(where),
-        s,
-        masks=masks,
-        resume=resume,
-        stop=stop,
-        report=report,
-    )
-    if ticket is None:
+    measure.reset_peak_memory(where)
+    resume, held = folder / "checkpoint.safetensors", folder / "masks.safetensors"
+    before = checkpoint.read_about(resume) if resume.exists() else {}
+    precision = before.get("precision") or settle(s.precision, sum(macs(s, data).values()), where)
+    with threads(before.get("threads") or threads_for(s, data, offered)):
+        model, masks = _start(s, data, held if before else None, stop, report)
+        if masks and not before:
+            masks.save(held)  # with the checkpoint all that is needed to go on, here or elsewhere
+        model.to(device=where, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        outcome = train(
+            model,
+            training_data(s, where),
+            s,
+            masks=masks and masks.to(where),
+            precision=precision,
+            resume=resume,
+            stop=stop,
+            report=report,
+        )
+        facts = {
+            "status": outcome.status,
+            "reason": outcome.reason,
+            "when": began.isoformat(timespec="seconds"),
+        }
+        measured = _measured(s, model, data, outcome, masks, where, precision)
+    if masks is None:
         checkpoint.save_tensors(folder / "weights.safetensors", model.state_dict(), {"settings": s.changed()})
-    facts = {"status": outcome.status, "reason": outcome.reason, "when": began.isoformat(timespec="seconds")}
-    record.finish(s.key(), head(s) | facts | _measured(s, model, data, outcome, masks, where))
+    record.finish(s.key(), head(s) | facts | measured)
     resume.unlink(missing_ok=True)
+    held.unlink(missing_ok=True)
 
 
-def _plain(value: Any) -> Any:
-    return json.loads(json.dumps(value))
+def _start(
+    s: Settings, data: Data, held: Path | None, stop: Stop, report: Report
+) -> tuple[torch.nn.Module, Masks | None]:
+    """Give the network at its initial weights and its masks; those in `held`, if given, of a run that goes on."""
+    model = network(s, data)
+    if s.ticket.score is None:
+        return model, None
+    if held and held.exists():
+        return model, Masks.load(held)  # the weights come from the checkpoint
+    ticket = make_ticket(s, stop=stop, report=report)
+    model.load_state_dict(ticket.weights)
+    return model, ticket.masks
 
 
 def head(s: Settings) -> dict[str, Any]:
@@ -117,6 +144,7 @@ def _measured(
     outcome: Outcome,
     masks: Masks | None,
     where: torch.device,
+    precision: str,
 ) -> dict[str, Any]:
     layers, costs = prunable(model), macs(s, data)
     kept = masks.kept_per_layer() if masks else {layer.name: layer.numel for layer in layers}
@@ -138,7 +166,8 @@ def _measured(
         "seconds": {"total": outcome.seconds},
         "memory_mb": measure.peak_memory_mb(where),
         "environment": record.environment()
-        | {"device": measure.device_name(where), "threads": torch.get_num_threads()},
+        | {"device": measure.device_name(where), "threads": torch.get_num_threads(), "precision": precision}
+        | flags(where),
         "layers": [
             {
                 "name": layer.name,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from .errors import ReproError
 
@@ -45,13 +45,24 @@ def check_writable(folder: Path) -> None:
     probe.unlink(missing_ok=True)
 
 
+class BusyError(ReproError):
+    """Another process holds the lock."""
+
+
 @contextmanager
-def lock(path: Path) -> Iterator[None]:
-    """Hold the lock file `path` inside the block; the system frees it when its process dies."""
+def lock(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold the lock file `path` inside the block; the system frees it when its process dies.
+
+    Raises:
+        BusyError: when another holds it and `wait` is False.
+        ReproError: when the folder cannot be written to.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         held = FileLock(path)
-        held.acquire()
+        held.acquire(blocking=wait)
+    except Timeout:
+        raise BusyError(f"{path.parent}: in use by another process; try again when it is done") from None
     except OSError as error:
         reason = error.strerror or "cannot be locked"
         raise ReproError(f"{path.parent}: {reason}; free it, or name another folder in REPRO_BUILD") from None

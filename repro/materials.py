@@ -10,12 +10,14 @@ from typing import Any
 
 import torch
 
-from . import measure
+from . import measure, precision
 from .checks import DATA_CHECKS
 from .data import Data, Split, load
 from .models import build
 from .rng import stream
 from .settings import Settings
+
+LARGE = precision.PAYS  # multiply-accumulates for one image from which a step is long enough to share
 
 
 def device() -> torch.device:
@@ -40,9 +42,33 @@ def dataset(name: str, size: int | None, channels: int | None, subset: int | Non
     return load(name, size=size, channels=channels, subset=subset, validation=validation)
 
 
+def _which(s: Settings) -> tuple[str, int | None, int | None, int | None, float]:
+    return s.data.name, s.data.size, s.data.channels, s.data.subset, s.data.validation
+
+
 def data_of(s: Settings) -> Data:
     """Load the data that the settings name."""
-    return dataset(s.data.name, s.data.size, s.data.channels, s.data.subset, s.data.validation)
+    return dataset(*_which(s))
+
+
+@lru_cache(maxsize=2)
+def _placed(where: torch.device, *which: Any) -> Data:
+    return dataset(*which).to(where)
+
+
+def training_data(s: Settings, where: torch.device) -> Data:
+    """Give the images on a device, once for all runs there; those of a dense run with its data check applied."""
+    data = data_of(s)
+    placed = data if where.type == "cpu" else _placed(where, *_which(s))
+    if s.ticket.score or s.check.name not in DATA_CHECKS:
+        return placed
+    split = corrupted(data.train, s, data.classes)
+    return placed.replace(train=Split(split.images.to(where), split.labels.to(where)))
+
+
+def threads_for(s: Settings, data: Data, offered: int) -> int:
+    """Choose a run's CPU threads: those on offer for a large network, one for a small, which gains nothing."""
+    return offered if sum(macs(s, data).values()) >= LARGE else 1
 
 
 def corrupted(split: Split, s: Settings, classes: int) -> Split:

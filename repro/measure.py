@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import platform
 import resource
 import sys
@@ -13,6 +14,8 @@ import torch
 from torch import nn
 
 from .errors import ReproError
+
+_PROC = Path("/proc/self")
 
 
 def macs(model: nn.Module, shape: tuple[int, int, int]) -> dict[str, int]:
@@ -66,17 +69,42 @@ def flops(macs: Mapping[str, int], densities: Mapping[str, float]) -> dict[str, 
 
 
 def peak_memory_mb(device: torch.device | str) -> float:
-    """Give the peak memory in MiB: of a GPU's tensors since `reset_peak_memory`, else of the process."""
+    """Give the peak memory in MiB since `reset_peak_memory`: of a GPU's tensors, or of this whole process.
+
+    That of a process holds all that is resident: libraries, data and what other threads compute. Where it
+    cannot be reset (see there) it is the peak of the process's life.
+    """
     if torch.device(device).type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
+    status = _PROC / "status"
+    lines = status.read_text().splitlines() if status.is_file() else []
+    marks = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
+    if marks:
+        return int(marks[0]) / 2**10
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def reset_peak_memory(device: torch.device | str) -> None:
-    """Start a new count of peak memory on a GPU; the peak of a process on the CPU cannot be reset."""
+def reset_peak_memory(device: torch.device | str) -> bool:
+    """Start a new count of peak memory; it begins with what is held now.
+
+    On a CPU this needs Linux, which lowers its high-water mark when "5" is written to /proc/self/clear_refs.
+
+    Returns:
+        True if `peak_memory_mb` counts from here; False if it stays the peak of the process's life.
+    """
     if torch.device(device).type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
+        return True
+    try:
+        handle = os.open(_PROC / "clear_refs", os.O_WRONLY)
+        try:
+            os.write(handle, b"5")
+        finally:
+            os.close(handle)
+    except OSError:
+        return False
+    return True
 
 
 def device_name(device: torch.device | str) -> str:

@@ -44,14 +44,14 @@ def sgd(
     groups: Iterable[Any], lr: float, *, momentum: Unit = 0.9, nesterov: bool = False
 ) -> torch.optim.Optimizer:
     """Stochastic gradient descent with momentum (Nesterov's on request)."""
-    return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, foreach=True)
+    return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, fused=True)
 
 
 def adam(
     groups: Iterable[Any], lr: float, *, beta1: Unit = 0.9, beta2: Unit = 0.999
 ) -> torch.optim.Optimizer:
     """Adam with coupled L2 weight decay, as the replication of Morcos et al. uses it."""
-    return torch.optim.Adam(groups, lr=lr, betas=(beta1, beta2), foreach=True)
+    return torch.optim.Adam(groups, lr=lr, betas=(beta1, beta2), fused=True)
 
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"sgd": sgd, "adam": adam}

@@ -1,182 +1,149 @@
-"""Many runs at once: long-lived one-thread workers on all cores, what others depend on first."""
+"""Many runs at once: what others depend on first, as many in flight as the machine bears, within a time budget."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from functools import partial
-from multiprocessing.synchronize import Event
 from typing import Any
 
 import pandas as pd
+import torch
 
-from . import files, paths, record
+from . import files, flight, paths, record
 from .data.store import require
 from .errors import ReproError
-from .experiment import head, run
+from .experiment import head
 from .materials import device
 from .progress import Waiting
 from .settings import Settings, unique
 from .tickets import pretraining
-from .train import Stopped
+from .workers import Event, Job, lanes
 
-_stop: Event | None = None
-
-
-def _start_worker(stop: Event) -> None:
-    global _stop
-    _stop = stop
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent asks us to stop; a run is then saved
+Todo = dict[str, Job]
 
 
-def _end_with_parent() -> None:
-    """Leave no orphan that trains on when the parent is killed; its run goes on from the last checkpoint."""
-    parent = multiprocessing.parent_process()
-    if parent:
-        parent.join()
-        os._exit(1)
-
-
-def _work(s: Settings, weights: bool) -> str:
-    try:
-        return str(run(s, weights=weights, stop=_stop.is_set if _stop else lambda: False)["status"])
-    except Stopped:
-        return "stopped"
-
-
-def _here(s: Settings, weights: bool, stop: Callable[[], bool]) -> str:
-    try:
-        return str(run(s, weights=weights, stop=stop)["status"])
-    except Stopped:
-        raise KeyboardInterrupt from None
-
-
-@contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C into a request to save and stop; a second one stops at once."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
-        return
-
-    def first(*_: Any) -> None:
-        asked.set()
-        signal.signal(signal.SIGINT, before)
-
-    before = signal.signal(signal.SIGINT, first)
-    try:
-        yield asked.is_set
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
-def deaf() -> Iterator[None]:
-    """Start processes that ignore Ctrl-C from their first moment on: the parent alone hears it and asks them."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def plan(runs: Sequence[Settings]) -> dict[str, tuple[Settings, bool]]:
+def plan(runs: Sequence[Settings]) -> Todo:
     """List what must be trained: missing runs and the pre-training they need, whose weights must be kept."""
     missing = [s for s in unique(runs) if record.find(s.key()) is None]
-    before = unique([p for s in missing if (p := pretraining(s))])
+    before = unique([p for s in missing if (p := pretraining(s)) and not _under_way(s)])
     weightless = [p for p in before if not (record.folder(p.key()) / "weights.safetensors").exists()]
-    todo = {p.key(): (p, True) for p in weightless}
-    return todo | {s.key(): (s, False) for s in missing if s.key() not in todo}
+    todo = {p.key(): Job(p, True) for p in weightless}
+    return todo | {s.key(): Job(s) for s in missing if s.key() not in todo}
+
+
+def _under_way(s: Settings) -> bool:
+    """Tell whether a stopped run holds its mask already, so that it goes on without its pre-training."""
+    folder = record.folder(s.key())
+    return (folder / "checkpoint.safetensors").exists() and (folder / "masks.safetensors").exists()
 
 
 @contextmanager
-def workers_of(n: int) -> Iterator[ProcessPoolExecutor]:
-    """Keep `n` one-thread worker processes inside the block; leaving it asks them to save and stop."""
-    context = multiprocessing.get_context("spawn")
-    stop = context.Event()
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"
-    pool = ProcessPoolExecutor(n, mp_context=context, initializer=_start_worker, initargs=(stop,))
+def _alarm(seconds: float | None, stop: Event) -> Iterator[None]:
+    """Set `stop` when the time is up."""
+    timer = threading.Timer(seconds, stop.set) if seconds is not None else None
+    if timer:
+        timer.daemon = True
+        timer.start()
     try:
-        yield pool
+        yield
     finally:
-        stop.set()
-        pool.shutdown(wait=True, cancel_futures=True)
-        if before is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = before
+        if timer:
+            timer.cancel()
 
 
-def _each(todo: dict[str, tuple[Settings, bool]], workers: int) -> Iterator[tuple[str, Callable[[], str]]]:
-    """Run everything, prerequisites before what needs them; yield each key with the function that gives its fate."""
-    if workers == 1 or len(todo) == 1:
-        with _interruptible() as stop:
-            for key, (s, weights) in todo.items():
-                yield key, partial(_here, s, weights, stop)
-        return
-    with workers_of(min(workers, len(todo))) as pool:
+def _each(todo: Todo, workers: int, budget: float | None) -> Iterator[tuple[str, Callable[[], str]]]:
+    """Make everything, prerequisites before what needs them; yield each key with the function that gives its fate.
+
+    Where the GPU's memory does not suffice, fewer are in flight from then on, and the run starts again.
+    """
+    cores = os.cpu_count() or 1
+    with lanes(device().type, workers) as (submit, stop), _alarm(budget, stop):
         running: dict[Future[str], str] = {}
         waiting = dict(todo)
-        while waiting or running:
-            for key, (s, weights) in list(waiting.items()):
-                before = pretraining(s)
-                if not (before and (before.key() in waiting or before.key() in running.values())):
-                    with deaf():
-                        running[pool.submit(_work, s, weights)] = key
-                    del waiting[key]
+        while running or (waiting and not stop.is_set()):
+            for key in _ready(waiting, set(running.values()))[: max(0, workers - len(running))]:
+                if not stop.is_set():
+                    share = max(1, cores // min(workers, len(waiting) + len(running)))
+                    running[submit(waiting.pop(key)._replace(threads=share))] = key
             for future in wait(running, return_when=FIRST_COMPLETED).done:
-                yield running.pop(future), future.result
+                key = running.pop(future)
+                if isinstance(future.exception(), torch.OutOfMemoryError) and workers > 1:
+                    workers -= 1
+                    waiting[key] = todo[key]
+                else:
+                    yield key, future.result
 
 
-def run_all(runs: Sequence[Settings], *, train: bool = True, workers: int | None = None) -> pd.DataFrame:
+def _ready(waiting: Todo, running: set[str]) -> list[str]:
+    def blocked(job: Job) -> bool:
+        before = pretraining(job.settings)
+        return before is not None and (before.key() in waiting or before.key() in running)
+
+    return [key for key, job in waiting.items() if not blocked(job)]
+
+
+def run_all(
+    runs: Sequence[Settings],
+    *,
+    train: bool = True,
+    workers: int | None = None,
+    budget: float | None = None,
+) -> pd.DataFrame:
     """Train what is missing of `runs` and give one table row for each; one that fails does not stop the others.
 
     Args:
         runs: settings, e.g. from `expand`.
         train: False only reads records; runs without one get status "missing", those that just failed "failed".
-        workers: processes at once; default one for each core, one in all on a GPU.
+        workers: runs in flight; by default one for each core, or what was measured to be best on a GPU.
+        budget: seconds after which everything under way is saved and stopped, with status "stopped"; the same
+            call goes on from there.
 
     Raises:
         ReproError: when data are missing, a worker died, or the build folder cannot be written.
     """
     runs = unique(runs)
     todo = plan(runs) if train else {}
-    failed = _train(todo, workers or (os.cpu_count() or 1 if device().type == "cpu" else 1)) if todo else {}
+    ended = _train(todo, workers, budget) if todo else {}
     frame = table(runs)
-    for key, reason in failed.items():
-        frame.loc[frame["key"] == key, ["status", "reason"]] = ["failed", reason]
+    for key, (status, reason) in ended.items():
+        frame.loc[frame["key"] == key, ["status", "reason"]] = [status, reason]
     return frame
 
 
-def _train(todo: dict[str, tuple[Settings, bool]], workers: int) -> dict[str, str]:
-    """Train, showing progress; give the reasons of those that failed, by key."""
-    failed: dict[str, str] = {}
+def _train(todo: Todo, workers: int | None, budget: float | None) -> dict[str, tuple[str, str | None]]:
+    """Train, showing progress; give status and reason of those that failed or were stopped, by key."""
+    ended: dict[str, tuple[str, str | None]] = {}
     files.check_writable(paths.build())
-    for name in {s.data.name for s, _ in todo.values()}:
+    for name in {job.settings.data.name for job in todo.values()}:
         require(name, paths.data())
+    workers = workers or flight.number([job.settings for job in todo.values()])
     with Waiting("training", len(todo)) as waiting:
-        for done, (key, fate) in enumerate(_each(todo, workers), 1):
+        done = 0
+        for key, fate in _each(todo, min(workers, len(todo)), budget):
             try:
                 status = fate()
-            except ReproError as error:
-                failed[key], status = str(error), "failed"
+            except (ReproError, torch.OutOfMemoryError) as error:
+                status = "failed"
+                ended[key] = status, _reason(error)
             except BrokenProcessPool:
                 raise ReproError(
                     "a worker died, perhaps for want of memory; the same command goes on"
                 ) from None
-            waiting.update(done, f"{record.method(dict(todo[key][0].ticket))} {status}")
-    return failed
+            if status == "stopped":
+                ended[key] = status, "the time was up; the same command goes on"
+            done += status != "stopped"
+            waiting.update(done, f"{record.method(dict(todo[key].settings.ticket))} {status}")
+    return ended
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, torch.OutOfMemoryError):
+        return "one run alone does not fit into the GPU's memory; lower optim.batch or take a smaller network"
+    return str(error)
 
 
 def table(runs: Sequence[Settings]) -> pd.DataFrame:

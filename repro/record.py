@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 
 from . import paths
 from .errors import ReproError
@@ -58,6 +59,12 @@ COLUMNS = [
 def folder(key: str) -> Path:
     """Where the run with this key lives while it is made and after."""
     return paths.build() / "runs" / key
+
+
+def begin(key: str, settings: Mapping[str, Any]) -> None:
+    """Write down, in a run's folder, the settings that repeat it."""
+    plain = json.loads(json.dumps(settings))
+    write(folder(key) / "settings.yaml", yaml.safe_dump(plain, sort_keys=False))
 
 
 def finish(key: str, record: Mapping[str, Any]) -> None:

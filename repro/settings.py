@@ -18,7 +18,7 @@ from .optim import OPTIMIZERS, SCHEDULES
 from .pruners import ALLOCATIONS, SCORES, needs_data
 from .section import Section, nothing, one_line
 
-MEANING = 1  # raised when the meaning of a setting changes, so that old results are not taken for new ones
+MEANING = 2  # raised when the meaning of a setting changes, so that old results are not taken for new ones
 Density = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -111,7 +111,7 @@ class Settings(BaseModel):
     check: Check = Check()
     optim: Optim = Optim()
     seed: Annotated[int, Field(ge=0)] = 0
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
 
     @model_validator(mode="after")
     def _fits_together(self) -> Settings:

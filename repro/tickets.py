@@ -21,6 +21,7 @@ from .rng import stream
 from .settings import Settings, digest
 
 Trained = Callable[[], Mapping[str, torch.Tensor]]
+Pause = Callable[[], None]
 
 
 def pretraining(s: Settings) -> Settings | None:
@@ -49,12 +50,13 @@ def _sampler(split: Split, data: Data, s: Settings, where: torch.device) -> Call
     return sample
 
 
-def ticket_of(s: Settings, trained: Trained) -> Ticket:
+def ticket_of(s: Settings, trained: Trained, pause: Pause = lambda: None) -> Ticket:
     """Make, or fetch, the ticket of a run, with its check applied.
 
     Args:
         s: the run; its ticket, check, model, data and seed are used.
         trained: gives the weights of the dense run that `pretraining` names; called only when needed.
+        pause: called now and then while scoring; what it raises ends the work.
 
     Raises:
         ReproError: when the run is dense, or the data or the density do not allow the ticket.
@@ -63,7 +65,7 @@ def ticket_of(s: Settings, trained: Trained) -> Ticket:
         raise ReproError("ticket.score: the dense network has no ticket; name a score")
     data = data_of(s)
     weights = network(s, data).state_dict()
-    masks = _masks(s, data, trained)
+    masks = _masks(s, data, trained, pause)
     ticket = Ticket(masks, weights, {"settings": s.changed()})
     if s.check.name in MASK_CHECKS:
 
@@ -85,20 +87,21 @@ def ticket_key(s: Settings) -> str:
     return digest({"ticket": parts, "pretraining": before.key() if before else None})
 
 
-def _masks(s: Settings, data: Data, trained: Trained) -> Masks:
+def _masks(s: Settings, data: Data, trained: Trained, pause: Pause) -> Masks:
     path = paths.build() / "tickets" / f"{ticket_key(s)}.safetensors"
     with files.lock(path.with_suffix(".lock")):
         if path.exists():
             return Masks.load(path)
-        masks = _score(s, data, trained() if pretraining(s) else None)
+        masks = _score(s, data, trained() if pretraining(s) else None, pause)
         masks.save(path, {"settings": json.dumps(s.changed())})
     return masks
 
 
-def _score(s: Settings, data: Data, trained: Mapping[str, torch.Tensor] | None) -> Masks:
+def _score(s: Settings, data: Data, trained: Mapping[str, torch.Tensor] | None, pause: Pause) -> Masks:
     where, score = device(), s.ticket.score
     assert score is not None
     model = network(s, data).to(where)
+    model.register_forward_pre_hook(lambda *_: pause())  # copied with the model: every score comes through it
     split = (
         corrupted(data.train, s, data.classes) if needs_data(score, s.ticket.options("score")) else data.train
     )

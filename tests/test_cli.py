@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from repro import paths, record
-from repro.cli import main
+from repro.cli import _duration, main
 from repro.grids import expand
 
 ROOT = Path(__file__).parent.parent
@@ -55,6 +55,9 @@ def call(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str
         (["rnu"], "repro --help"),
         (["run"], "repro run --help"),
         (["run", "--workers", "0", "seed=1"], "give 1 or more"),
+        (["run", "--budget", "9", "seed=1"], "write e.g. 90s, 9m or 1h30m"),
+        (["batch", "--budget", "0m", "x.yaml"], "write e.g. 90s, 9m or 1h30m"),
+        (["batch", "nowhere.yaml"], "no such file"),
         (["report", "--profile", "quik"], "quick"),
     ],
 )
@@ -96,6 +99,25 @@ def test_status_counts_what_a_file_asks_for(capsys, tmp_path: Path) -> None:
     file.write_text("recipe: digits\nseed: [0, 1]\n")
     _, out, _ = call(capsys, "status", str(file))
     assert "2 runs, 2 missing" in out
+
+
+def test_a_batch_is_one_queue_that_a_budget_ends_cleanly(capsys, tmp_path: Path) -> None:
+    text = "runs:\n  - {recipe: digits, model: {name: resnet8, width: 0.25}, optim.epochs: %d, data.subset: 200}\n"
+    short, long = tmp_path / "short.yaml", tmp_path / "long.yaml"
+    short.write_text(text % 1)
+    long.write_text(text % 500)
+    code, out, _ = call(capsys, "batch", str(short), str(long), str(short), "--dry-run")
+    assert code == 0
+    assert "2 runs, 0 of them done; nothing was started" in out
+    assert not list(paths.build().glob("runs/*"))
+    code, out, _ = call(capsys, "batch", str(short), str(long), "--workers", "1", "--budget", "3s")
+    assert code == 0
+    assert "the time is up: 1 of 2 runs done; the same command goes on" in out
+    assert len(list(paths.build().glob("runs/*/checkpoint.safetensors"))) == 1
+
+
+def test_lengths_of_time() -> None:
+    assert [_duration(t) for t in ("90s", "9m", "1h30m", "2h")] == [90, 540, 5400, 7200]
 
 
 def test_a_read_only_build_folder(capsys, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -75,3 +77,27 @@ def test_memory_and_device():
     measure.reset_peak_memory("cpu")
     assert 10 < measure.peak_memory_mb("cpu") < 1_000_000
     assert measure.device_name("cpu")
+
+
+def test_the_peak_falls_when_the_count_begins_anew():
+    """64 MiB are held, let go, and forgotten; the bounds leave room for what else the process does."""
+    if not measure.reset_peak_memory("cpu"):
+        pytest.skip("the peak of a process cannot be reset on this system")
+    before = measure.peak_memory_mb("cpu")
+    block = torch.ones(64 * 2**20, dtype=torch.uint8)
+    with_block = measure.peak_memory_mb("cpu")
+    assert 56 < with_block - before < 96
+    del block
+    assert measure.peak_memory_mb("cpu") > with_block - 8, "a peak stays until the count begins anew"
+    assert measure.reset_peak_memory("cpu")
+    assert measure.peak_memory_mb("cpu") < with_block - 32
+
+
+def test_where_the_peak_cannot_be_reset_it_is_that_of_the_life(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(measure, "_PROC", tmp_path / "nowhere")
+    block = torch.ones(64 * 2**20, dtype=torch.uint8)
+    del block
+    with_block = measure.peak_memory_mb("cpu")
+    assert measure.reset_peak_memory("cpu") is False
+    assert measure.peak_memory_mb("cpu") > with_block - 8 > 64
+    assert not (tmp_path / "nowhere").exists()

@@ -18,7 +18,8 @@ from repro.materials import dataset
 from repro.models import build, prunable
 from repro.rng import stream
 from repro.settings import Settings
-from repro.train import Stopped, evaluate, hold, train
+from repro.step import Step
+from repro.train import Stopped, evaluate, train
 
 
 def settings(**over: object) -> Settings:
@@ -212,7 +213,7 @@ def test_batches_do_not_depend_on_how_many_images_are_augmented_at_once(
     s = settings(**{"optim.batch": 32})
     data = digits(s)
     whole = list(batches(data.train, data, s, 0))
-    monkeypatch.setattr("repro.batches.CHUNK", 64 * 64)
+    monkeypatch.setattr("repro.batches.CHUNK", {"cpu": 64 * 64})
     small = list(batches(data.train, data, s, 0))
     assert all(torch.equal(a, c) and torch.equal(b, d) for (a, b), (c, d) in zip(whole, small, strict=True))
     late = list(batches(data.train, data, s, 0, 5))
@@ -286,12 +287,12 @@ def test_decay_of_one_dimensional_parameters_is_a_choice() -> None:
     assert [(g["weight_decay"], len(g["params"])) for g in some] == [(0.1, 1), (0.0, 3)]
 
 
-def test_hold_zeroes_at_once_and_spares_what_is_kept() -> None:
+def test_a_step_zeroes_at_once_and_spares_what_is_kept() -> None:
     s = settings()
     model = network(s, digits(s))
     before = copy.deepcopy(model)
     masks = random_masks(model)
-    hold(model, masks)
+    Step(model, s, masks)
     old, new = dict(before.named_parameters()), dict(model.named_parameters())
     for name in old:
         mask = masks.get(name)
@@ -300,9 +301,9 @@ def test_hold_zeroes_at_once_and_spares_what_is_kept() -> None:
 
 
 def test_bfloat16_learns_too_and_weights_stay_float32() -> None:
-    s = settings(precision="bfloat16", **{"optim.epochs": 2})
+    s = settings(**{"optim.epochs": 2})
     data = digits(s)
     model = network(s, data)
-    outcome = train(model, data, s)
+    outcome = train(model, data, s, precision="bfloat16")
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     assert outcome.curve[-1]["train_loss"] < outcome.curve[0]["train_loss"]

@@ -11,13 +11,13 @@ from pathlib import Path
 from .. import paths
 from ..errors import ReproError
 from ..grids import expand
-from ..pool import deaf, run_all, workers_of
+from ..pool import run_all
 from ..progress import Waiting
+from ..publish import RECORDED
+from ..workers import deaf, workers_of
 from .html import build
 from .notebooks import Page, check, execute, sections
 from .staging import stage
-
-PUBLISHED = "paper"  # the profile whose records come with the book
 
 
 def make_report(profile: str = "quick") -> Path:
@@ -39,7 +39,7 @@ def make_report(profile: str = "quick") -> Path:
     live = [page for s in sections() if has(page := Page(s, profile))]
     if not live:
         raise ReproError(f"no params/<section>/{profile}.yaml; the profiles are smoke, quick and paper")
-    recorded = [page for s in sections() if profile != PUBLISHED and has(page := Page(s, PUBLISHED))]
+    recorded = [page for s in sections() if profile != RECORDED and has(page := Page(s, RECORDED))]
     for page in [*live, *recorded]:
         check(page)
     plans = [

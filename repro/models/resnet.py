@@ -52,7 +52,9 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, inputs, H, W) to (N, outputs, H / stride, W / stride)."""
-        return relu(self.branch(x) + self.shortcut(x))
+        out = self.branch(x)
+        out += self.shortcut(x)  # in place, as the ReLU: two passes through memory less
+        return relu(out, inplace=True)
 
 
 class ResNet(nn.Module):
@@ -110,7 +112,7 @@ class ResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (N, C, H, W) to logits (N, classes)."""
-        x = self.stages(self.pool(relu(self.bn(self.conv(x)))))
+        x = self.stages(self.pool(relu(self.bn(self.conv(x)), inplace=True)))
         return self.classifier(x.mean((2, 3)))
 
 

@@ -1,0 +1,197 @@
+"""What each command does: a few lines over one function, with the words that its help shows."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .errors import ReproError
+
+SHOWN = ["key", "data", "model", "method", "check", "density", "seed"]
+
+
+def _table(rows: Sequence[Mapping[Any, Any]]) -> None:
+    """Print rows as aligned columns."""
+    if rows:
+        cells = [list(rows[0]), *([str(v) for v in row.values()] for row in rows)]
+        widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
+        for line in cells:
+            print("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip())
+
+
+def _overrides(words: list[str]) -> dict[str, Any]:
+    from .grids import value
+
+    for word in words:
+        if "=" not in word:
+            raise ReproError(f"{word}: no such file, and not a setting; write key=value, e.g. optim.epochs=2")
+    return {k: value(v) for k, v in (word.split("=", 1) for word in words)}
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train the runs that parameter files or settings ask for; what is done is not done again.
+
+    Without a file the settings alone make one run, e.g. repro run model.name=resnet20 ticket.score=snip
+    ticket.density=0.1 seed=1. A list makes a grid: seed=[0,1,2].
+    """
+    from .grids import expand, plan
+
+    files = [w for w in args.words if w.endswith((".yaml", ".yml")) or Path(w).is_file()]
+    overrides = _overrides([w for w in args.words if w not in files])
+    planned = [s for f in files for s in plan(f, overrides)] or expand([{}], overrides, "command line")
+    _make(planned, args)
+
+
+def batch(args: argparse.Namespace) -> None:
+    """Train the runs of parameter files as one queue; what is done is not done again.
+
+    With a budget the command ends when the time is up, everything under way saved; the same command goes on.
+    """
+    from .grids import plan
+    from .pool import table
+    from .settings import unique
+
+    planned = unique(s for f in args.files for s in plan(f))
+    if args.dry_run:
+        frame = table(planned)
+        _table(frame[[*SHOWN, "status"]].to_dict("records"))
+        print(f"{len(frame)} runs, {(frame['status'] != 'missing').sum()} of them done; nothing was started")
+        return
+    _make(planned, args)
+
+
+def _make(planned: Sequence[Any], args: argparse.Namespace) -> None:
+    """Make runs, show their results, and end with an error if one failed."""
+    from .pool import run_all
+
+    frame = run_all(planned, workers=args.workers, budget=args.budget)
+    _table(frame[[*SHOWN, "status", "accuracy"]].round({"accuracy": 2}).to_dict("records"))
+    left = frame["status"].isin(["stopped", "missing"]).sum()
+    if left:
+        print(f"the time is up: {len(frame) - left} of {len(frame)} runs done; the same command goes on")
+    failed = frame[frame["status"] == "failed"]
+    if len(failed):
+        key, reason = failed.iloc[0][["key", "reason"]]
+        raise ReproError(f"{len(failed)} of {len(frame)} runs failed; the first, {key}: {reason}")
+
+
+def status(args: argparse.Namespace) -> None:
+    """Say which runs are done: those of the parameter files, or all that have a record."""
+    from . import record
+
+    if args.files:
+        from .grids import plan
+        from .pool import table
+
+        for file in args.files:
+            frame = table(plan(file))
+            counts = frame["status"].value_counts()
+            print(f"{file}: {len(frame)} runs, " + ", ".join(f"{n} {what}" for what, n in counts.items()))
+        return
+    frame = record.load()
+    if frame.empty:
+        print("no records yet; `repro run params/random-tickets/quick.yaml` makes some")
+        return
+    groups = frame.groupby(["data", "model", "method", "check", "density", "status"])
+    summary = groups.agg(runs=("key", "size"), accuracy=("accuracy", "mean"), seconds=("seconds", "sum"))
+    _table(summary.round(2).reset_index().to_dict("records"))
+
+
+def show(args: argparse.Namespace) -> None:
+    """Show the record of one run."""
+    from . import record
+
+    frame = record.load()
+    rows = frame[frame["key"].str.startswith(args.key)]
+    if len(rows) != 1:
+        found = "no run" if rows.empty else f"{len(rows)} runs"
+        raise ReproError(f"{args.key}: {found} with this key; `repro status` lists what there is")
+    row = rows.iloc[0]
+    for name in rows.columns.drop(["curve", "layers", "settings"]):
+        print(f"{name:12} {row[name]}")
+    print()
+    _table([{k: layer[k] for k in ("name", "kept", "total", "density")} for layer in row["layers"]])
+
+
+def report(args: argparse.Namespace) -> None:
+    """Train what is missing, execute the notebooks and build the HTML report."""
+    from .book import make_report
+
+    print(f"open {make_report(args.profile)}")
+
+
+def publish(args: argparse.Namespace) -> None:
+    """Copy finished records, without weights, into the book or another folder; what is there stays.
+
+    Without words, into the book go the runs that params/*/paper.yaml plan, into another folder all finished runs.
+    The runs of the profiles quick and smoke never go into the book, which trains them live.
+    """
+    from .publish import publish, tell
+
+    tell(publish(args.words, args.to, replace=args.replace))
+
+
+def import_(args: argparse.Namespace) -> None:
+    """Take records, and runs under way, from another machine into this machine's store; what is here stays."""
+    from .intake import take
+    from .publish import tell
+
+    tell(take(args.folder))
+
+
+def data_list(args: argparse.Namespace) -> None:
+    """List the data sets and whether they are here."""
+    from .data import listing
+
+    _table(listing())
+
+
+def data_fetch(args: argparse.Namespace) -> None:
+    """Download data sets into the data folder (REPRO_DATA, default _build/data)."""
+    from .data import fetch
+
+    for name in args.names:
+        print(f"{name}: {fetch(name)}")
+
+
+def data_verify(args: argparse.Namespace) -> None:
+    """Compare the files of data sets with their published checksums."""
+    from .data import verify
+
+    found = [
+        {"set": name, "file": file, "state": state} for name in args.names for file, state in verify(name)
+    ]
+    _table(found)
+    bad = [row for row in found if row["state"] != "ok"]
+    if bad:
+        raise ReproError(f"{bad[0]['file']}: {bad[0]['state']}; `repro data fetch {bad[0]['set']}` gets it")
+
+
+def bench(args: argparse.Namespace) -> None:
+    """Measure our speed beside that of a plain loop; the report's page Performance shows the record.
+
+    Cases: ceiling, step, pipeline, epoch, evaluation, masks, memory, flight, scaling, table, and precision, which
+    trains many networks and is measured only when named. A case that is measured again replaces its own rows.
+    """
+    from .bench import bench, compact, publish
+
+    if args.publish:
+        if args.names or args.repeats:
+            raise ReproError("--publish copies what was measured, and takes no CASE and no --repeats")
+        made = publish()
+        if not made:
+            raise ReproError("nothing was measured on this machine yet; `repro bench` does that")
+        print(*(f"published {path}" for path in made), sep="\n")
+        return
+
+    def show(name: str, case: dict[str, Any]) -> None:
+        impossible = case.get("impossible")
+        print(f"{name}: " + (f"not possible here: {impossible}" if impossible else f"{case['seconds']:g} s"))
+        _table(compact(case.get("rows", [])))
+        print(flush=True)
+
+    found = bench(args.names, repeats=args.repeats, show=show)
+    if "precision" not in found["cases"]:
+        print("precision: not measured; it trains ten networks: repro bench precision")

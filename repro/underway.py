@@ -1,0 +1,85 @@
+"""Whether the folder of a run under way, copied from another machine, holds what is needed to go on here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+import yaml
+from pydantic import Field, ValidationError
+from safetensors import SafetensorError, safe_open
+
+from . import grids
+from .checkpoint import read_about
+from .data import DATASETS
+from .errors import ReproError
+from .masks import Masks
+from .models import MODELS, prunable
+from .section import one_line
+from .settings import Settings, parse
+from .vet import Form, short, sized
+
+SETTINGS_LIMIT = 2**16  # bytes
+TENSORS_LIMIT = 4 * 2**30
+
+
+class _Progress(Form):
+    step: Annotated[int, Field(ge=0)]
+    seconds: Annotated[float, Field(ge=0)]
+    curve: list[dict[str, float | None]]
+    precision: Literal["float32", "bfloat16"]
+    threads: Annotated[int, Field(ge=1, le=1024)]
+
+
+def check(folder: Path) -> tuple[Settings, int]:
+    """Check the folder of a run under way and give its settings and the steps done.
+
+    Raises:
+        ReproError: the reason, when the settings are not those that the folder is named by, or the checkpoint
+            or the masks do not belong to them.
+    """
+    s = _settings(folder / "settings.yaml")
+    if s.key() != folder.name:
+        raise ReproError(f"its settings.yaml gives key {s.key()}: changed, or of another version of repro")
+    facts = DATASETS[s.data.name]
+    with torch.device("meta"):
+        model = MODELS[s.model.name](
+            facts.classes, s.data.channels or facts.channels, **s.model.options("name")
+        )
+    weights = {f"model.{k}": tuple(v.shape) for k, v in model.state_dict().items()}
+    held = _shapes(folder / "checkpoint.safetensors")
+    if {k: v for k, v in held.items() if k.startswith("model.")} != weights or "sums" not in held:
+        raise ReproError("its checkpoint is not of the network in its settings.yaml")
+    try:
+        about = _Progress.model_validate(read_about(folder / "checkpoint.safetensors"))
+    except ValidationError as error:
+        raise ReproError(f"its checkpoint: {short(one_line(error))}") from None
+    if s.ticket.score is not None:
+        path = folder / "masks.safetensors"
+        if not path.is_file():
+            raise ReproError("its masks.safetensors is missing; copy the whole folder")
+        masks = {k: tuple(v.shape) for k, v in Masks.load(path).items()}
+        if masks != {layer.name: layer.shape for layer in prunable(model)}:
+            raise ReproError("its masks are not of the network in its settings.yaml")
+    return s, about.step
+
+
+def _settings(path: Path) -> Settings:
+    text = sized(path, SETTINGS_LIMIT)
+    try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise ReproError("its settings.yaml holds references")
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise ReproError(f"its settings.yaml is no YAML ({short(error)})") from None
+    return parse(grids.read(path))
+
+
+def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    try:
+        if not path.is_file() or path.stat().st_size > TENSORS_LIMIT:
+            raise ReproError(f"its {path.name} is no plain file of at most {TENSORS_LIMIT // 2**30} GiB")
+        with safe_open(path, framework="pt") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise ReproError(f"its {path.name} is damaged ({short(error)})") from None

@@ -1,0 +1,160 @@
+"""Whether a record that came from elsewhere can be trusted: all that the pages read of it, and its name.
+
+The key is computed anew from the settings, so that no file can name a place of its own choosing.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from .errors import ReproError
+from .experiment import head
+from .record import FORMAT
+from .section import one_line
+from .settings import Settings, parse
+
+RECORD_LIMIT = 32 * 2**20  # bytes; the record of a run of 1000 epochs takes less than one hundredth
+Percent = Annotated[float, Field(ge=0, le=100)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Form(BaseModel):
+    """What a file from elsewhere must hold at least, its types taken at their word."""
+
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
+
+
+class _Accuracy(Form):
+    final: Percent
+    best: Percent
+    best_epoch: Count
+    top5: Percent
+    validation: Percent | None
+
+
+class _Flops(Form):
+    ratio: Fraction
+
+
+class _Seconds(Form):
+    total: Annotated[float, Field(ge=0)]
+
+
+class _Layer(Form):
+    name: str
+    shape: list[Count]
+    kept: Count
+    total: Annotated[int, Field(ge=1)]
+    density: Fraction
+    macs: Count
+
+
+class _Record(Form):
+    key: str
+    command: str
+    settings: dict[str, Any]
+    status: Literal["done", "diverged"]
+    reason: str | None
+    when: str
+    accuracy: _Accuracy
+    density: Fraction
+    params: Count
+    flops: _Flops
+    seconds: _Seconds
+    memory_mb: Annotated[float, Field(ge=0)]
+    environment: dict[str, Any]
+    layers: Annotated[list[_Layer], Field(min_length=1)]
+    curve: dict[str, list[float | None]]
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> _Record:
+        lengths = {len(column) for column in self.curve.values()}
+        last = self.curve.get("test_accuracy") or [None]
+        if len(lengths) != 1 or last[-1] != self.accuracy.final:
+            raise ReproError("curve: its columns differ in length, or do not end at the final accuracy")
+        if any(layer.kept > layer.total for layer in self.layers):
+            raise ReproError("layers: more weights are kept than there are")
+        return self
+
+
+def sized(path: Path, limit: int) -> bytes:
+    """Read a plain file of at most `limit` bytes; raise ReproError with the reason if it is none."""
+    try:
+        if not path.is_file():
+            raise ReproError("no plain file")
+        with path.open("rb") as file:
+            raw = file.read(limit + 1)
+    except OSError as error:
+        raise ReproError(f"unreadable ({error.strerror})") from None
+    if len(raw) > limit:
+        raise ReproError(f"larger than {limit / 2**20:g} MiB")
+    return raw
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is no finite number")
+    return value
+
+
+def _whole(text: str) -> int:
+    if len(text) > 16:
+        raise ValueError("a whole number of more than 16 digits")
+    return int(text)
+
+
+def load(path: Path) -> tuple[dict[str, Any], Settings]:
+    """Read a record from elsewhere and the settings that it is of.
+
+    Raises:
+        ReproError: the reason, without the path, when the file is unreadable, larger than 32 MiB, not JSON, of
+            another format, incomplete, or when its key or command are not those of its settings.
+    """
+    try:
+        text = sized(path, RECORD_LIMIT).decode()
+        found = json.loads(text, parse_float=_number, parse_int=_whole, parse_constant=_number)
+        plain = json.dumps(found, ensure_ascii=False)
+        plain.encode()  # half a surrogate pair is no text
+    except (ValueError, RecursionError) as error:
+        raise ReproError(f"no valid JSON ({short(error)})") from None
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        raise ReproError(f"not a record of format {FORMAT}")
+    if re.search(r"[<>\x7f-\x9f]|\\u00|\\[bfnrt]", plain):  # pages and terminals show texts as they are
+        raise ReproError("markup or control characters in a text")
+    return found, check(found)
+
+
+def check(record: Mapping[str, Any]) -> Settings:
+    """Check the content of a record and give its settings; raise ReproError with the reason."""
+    try:
+        form = _Record.model_validate(dict(record))
+        s = parse(form.settings)
+    except ValidationError as error:
+        raise ReproError(short(one_line(error))) from None
+    except ReproError as error:
+        raise ReproError(short(error)) from None
+    own = json.loads(json.dumps(head(s)))
+    for name in ("key", "settings", "command"):
+        if json.dumps(own[name], sort_keys=True) != json.dumps(record[name], sort_keys=True):
+            raise ReproError(
+                f"its {name} does not follow from its settings, which give key {own['key']}: "
+                "changed, or of another version of repro"
+            )
+    if form.status == "done" and len(form.curve["test_accuracy"]) != s.optim.epochs:
+        raise ReproError("its curve is shorter or longer than optim.epochs")
+    return s
+
+
+def short(error: object) -> str:
+    """Bring the text of an error into one line that can be read."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 200 else text[:200] + "..."
