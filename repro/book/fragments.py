@@ -12,7 +12,7 @@ import pandas as pd
 from ..progress import clock
 from ..recipes import RECIPES
 from ..record import installed
-from . import verdicts
+from . import performance, verdicts
 from .notebooks import Page
 from .tables import link, table
 
@@ -104,5 +104,6 @@ def write(pages: Iterable[Page]) -> dict[str, str]:
         "machines.md": _machines(runs),
         "software.md": _software(),
         "recipes.md": _recipes(),
+        "performance.md": performance.fragment(),
         "runs.csv": listed.drop(columns=HIDDEN, errors="ignore").to_csv(index=False),
     }

@@ -1,0 +1,29 @@
+"""The menu of what `repro bench` measures, in the order in which it does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .ceilings import ceiling
+from .inflight import flight
+from .material import Bench
+from .numerics import precision
+from .pruning import masks, memory
+from .scale import scaling, table
+from .speed import epoch, evaluation, pipeline, step
+from .store import Row
+
+CASES: dict[str, Callable[[Bench], list[Row]]] = {
+    "ceiling": ceiling,
+    "step": step,
+    "pipeline": pipeline,
+    "epoch": epoch,
+    "evaluation": evaluation,
+    "masks": masks,
+    "memory": memory,
+    "flight": flight,
+    "scaling": scaling,
+    "table": table,
+    "precision": precision,
+}
+LONG = ("precision",)  # trains many networks: measured when it is named
