@@ -170,6 +170,20 @@ def test_gradient_flow_of_a_quadratic():
     assert torch.allclose(twice, 4 * found)
 
 
+@pytest.mark.parametrize(("number", "calls"), [(1, 1), (2, 2), (3, 6)])
+def test_gradient_flow_keeps_few_graphs_and_computes_many_again(number, calls):
+    w, seen = torch.tensor([3.0], dtype=torch.float64, requires_grad=True), []
+
+    def loss() -> Tensor:
+        seen.append(1)
+        return (w**3).sum()
+
+    (found,) = gradient_flow([loss] * number, [w])
+    # g = 3 w^2 = 27 and H = 6 w = 18 of each loss, so that w (H g) = 3 * 18 n * 27 n
+    assert found.item() == 3 * 18 * 27 * number**2
+    assert len(seen) == calls and w.grad is None
+
+
 def test_gradient_flow_crosses_layers():
     u, v = (torch.tensor([x], dtype=torch.float64, requires_grad=True) for x in (2.0, 3.0))
     first, second = gradient_flow([lambda: (u * v).sum() ** 2 / 2], [u, v])
@@ -279,6 +293,82 @@ def test_synflow_prunes_step_by_step_and_never_goes_back(schedule, densities):
         assert all((after[n] <= before[n]).all() for n in before)
     last = seen[-1][1]
     assert all((final[n][~last[n]] == -1).all() and (final[n][last[n]] >= 0).all() for n in last)
+
+
+def plainly(model: nn.Module, shape: tuple[int, int, int], density: float, iterations: int) -> list[Tensor]:
+    """SynFlow as one would write it down: library convolutions, one stable sort of all scores a step."""
+    twin = copy.deepcopy(model).double().eval()
+    for tensor in twin.state_dict().values():
+        tensor.abs_()
+    weights = [twin.get_parameter(x.name) for x in prunable(model)]
+    keep = [torch.ones_like(w, dtype=torch.bool) for w in weights]
+    for step in range(1, iterations + 1):
+        slopes = torch.autograd.grad(twin(torch.ones(1, *shape, dtype=torch.float64)).sum(), weights)
+        scores = [torch.where(k, w * s, -1) for k, w, s in zip(keep, weights, slopes, strict=True)]
+        joined = torch.cat([s.flatten() for s in scores])
+        best = joined.sort(descending=True, stable=True).indices
+        chosen = torch.zeros(len(joined), dtype=torch.bool)
+        chosen[best[: math.floor(len(joined) * density ** (step / iterations) + 0.5)]] = True
+        parts = chosen.split([w.numel() for w in weights])
+        keep = [part.view(w.shape) for part, w in zip(parts, weights, strict=True)]
+        with torch.no_grad():
+            for w, k in zip(weights, keep, strict=True):
+                w.mul_(k)
+    return keep
+
+
+@pytest.mark.parametrize("density", [0.5, 0.1, 0.01])
+@pytest.mark.parametrize("name", ["tiny", "resnet8", "vgg11"])
+def test_synflow_masks_are_those_of_the_plain_algorithm(name, density):
+    generator = stream(0, "m")
+    model = tiny() if name == "tiny" else build(name, classes=4, channels=3, generator=generator, width=0.25)
+    shape = (3, 16, 16)
+    masks = make_masks(
+        context(model, density, shape=shape), score="synflow", score_options={"iterations": 20}
+    )
+    for found, wanted in zip(masks.values(), plainly(model, shape, density, 20), strict=True):
+        assert torch.equal(found, wanted)
+
+
+class Odd(nn.Module):
+    """Every kind of convolution, and weights that are whole numbers: sums are exact, and many scores equal."""
+
+    def __init__(self, zeros: float, seed: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 4, 3, padding=1),
+            nn.Conv2d(4, 4, (3, 1), stride=(2, 1), padding=(0, 1), dilation=(1, 2), bias=False),
+            nn.Conv2d(4, 4, 3, padding=1, groups=2),
+            nn.Conv2d(4, 6, 3, padding="same"),
+            nn.Conv2d(6, 4, 3, padding=1, padding_mode="circular"),
+            nn.Conv2d(4, 5, 1, stride=2),
+            nn.AdaptiveMaxPool2d(1),
+            nn.Flatten(),
+            nn.Linear(5, CLASSES),
+        )
+        generator = stream(seed, "odd")
+        with torch.no_grad():
+            for p in self.parameters():
+                p.copy_(torch.randint(-2, 3, p.shape, generator=generator))
+                p.mul_(torch.rand(p.shape, generator=generator) >= zeros)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+@given(
+    zeros=st.sampled_from([0.0, 0.3, 0.9]),
+    density=st.sampled_from([0.9, 0.3, 0.02, 0.005]),
+    iterations=st.sampled_from([1, 2, 30]),
+    seed=st.integers(0, 9),
+)
+@settings(deadline=None, max_examples=40, derandomize=True)
+def test_synflow_settles_ties_and_collapse_as_the_plain_algorithm_does(zeros, density, iterations, seed):
+    model = Odd(zeros, seed)
+    ctx = context(model, density)
+    masks = make_masks(ctx, score="synflow", score_options={"iterations": iterations})
+    for found, wanted in zip(masks.values(), plainly(model, SHAPE, density, iterations), strict=True):
+        assert torch.equal(found, wanted)
 
 
 def test_synflow_scores_the_masked_network_anew():

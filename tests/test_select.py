@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from repro.errors import ReproError
 from repro.models import Layer
-from repro.pruners.select import CONVENTIONS, SAMPLE, budget, choose, kept_counts, top_k
+from repro.pruners.ranking import SAMPLE, highest, ranked, top_k
+from repro.pruners.select import CONVENTIONS, budget, choose, kept_counts
 from repro.rng import stream
 
 LAYERS = (
@@ -75,6 +76,28 @@ def test_top_k_is_a_stable_sort(values, share):
     assert found.nonzero().flatten().tolist() == sorted(best)
 
 
+@given(
+    parts=st.lists(
+        st.lists(st.sampled_from([-1.0, 0.0, 2.0]) | st.floats(-5, 5, width=32), min_size=1, max_size=20),
+        min_size=1,
+        max_size=6,
+    ),
+    share=st.floats(0, 1),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+)
+@settings(deadline=None, max_examples=200, derandomize=True)
+def test_vectors_rank_together_as_if_they_were_one(parts, share, dtype):
+    tensors = [torch.tensor(part, dtype=dtype) for part in parts]
+    joined = torch.cat(tensors)
+    k = round(share * len(joined))
+    marks = highest(tensors, k)
+    assert [len(mark) for mark in marks] == [len(part) for part in parts]
+    best = joined.sort(descending=True, stable=True).indices[:k]
+    assert torch.cat(marks).nonzero().flatten().tolist() == sorted(best.tolist())
+    if k:
+        assert ranked(tensors, k) == joined.sort(descending=True).values[k - 1]
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("kind", ["spread", "few values", "mostly pruned", "sorted", "equal", "misleading"])
 def test_top_k_of_many_entries(kind, dtype):
@@ -95,6 +118,7 @@ def test_top_k_of_many_entries(kind, dtype):
         found = top_k(flat, k)
         assert found.sum() == k
         assert found[order[:k]].all()
+        assert torch.equal(torch.cat(highest(flat.split(SAMPLE // 3), k)), found)
     assert not top_k(flat, 0).any() and top_k(flat, n).all()
 
 
@@ -126,13 +150,15 @@ TIED = torch.tensor([1.0, 2, 3, 4, 5, 5, 5, 8, 9, 10], dtype=torch.float64)
     ],
 )
 def test_published_thresholds(name, density, expected):
-    found = CONVENTIONS[name](TIED, 10 * density, 10 * (1 - density))
-    assert found.nonzero().flatten().tolist() == expected
+    for parts in ([TIED], TIED.split(5), TIED.split(1)):
+        found = CONVENTIONS[name](parts, 10 * density, 10 * (1 - density))
+        assert [len(mark) for mark in found] == [len(part) for part in parts]
+        assert torch.cat(found).nonzero().flatten().tolist() == expected
 
 
 def test_the_removing_index_may_lie_beyond_the_scores():
     with pytest.raises(ReproError, match="c6"):
-        CONVENTIONS["c6"](TIED, 0.0, 10.0)
+        CONVENTIONS["c6"]([TIED], 0.0, 10.0)
 
 
 def test_global_threshold_crosses_layers():

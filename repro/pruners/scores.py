@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Literal
 
 import torch
@@ -13,40 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import ReproError, pick
-from ..masks import Masks
 from ..models import Layer
-from .select import Scores, choose
+from .context import Context, Count, twin, weights_of
+from .select import Scores
+from .synflow import synflow
 
-Count = Annotated[int, Field(ge=1)]
-TRAINING = {"train": True, "eval": False}
-
-
-@dataclass(frozen=True)
-class Context:
-    """What a score may look at. It changes none of it: it works on a copy of the model.
-
-    Args:
-        model: the network at its initial weights.
-        layers: its prunable layers, in order.
-        generator: for random scores and for weights drawn anew.
-        shape: of one image: channels, height, width.
-        classes: number of classes.
-        sample: `sample(per_class, draw)` gives normalised images and labels, `per_class` of each class in
-            order of class; another `draw` is another batch.
-        density: fraction of weights to keep, in (0, 1].
-        trained: state after dense training, for scores that need it.
-        select: masks from scores at a density, the way the final masks are chosen; for iterative scores.
-    """
-
-    model: nn.Module
-    layers: tuple[Layer, ...]
-    generator: torch.Generator
-    shape: tuple[int, int, int]
-    classes: int
-    sample: Callable[[int, int], tuple[Tensor, Tensor]]
-    density: float
-    trained: Mapping[str, Tensor] | None = None
-    select: Callable[[Scores, float], Masks] | None = None
+GRAPHS = 2  # second derivatives held in memory at once
 
 
 def random(ctx: Context) -> Scores:
@@ -91,15 +61,16 @@ def snip(
 
     Differs from the reference: not divided by the sum of all scores, which changes no order.
     """
-    model = _copy(ctx.model, bn)
-    weights = _weights(model, ctx.layers)
+    model = twin(ctx.model, bn)
+    weights = weights_of(model, ctx.layers)
     if pick({"none": False, "xavier_normal": True}, reinit, "snip.reinit"):
         _redraw(weights, ctx.generator)
     sums = [torch.zeros_like(w) for w in weights]
     for images, labels in _batches(ctx, samples_per_class, batches, weights[0]):
         loss = F.cross_entropy(model(images), labels)
-        sums = [a + b for a, b in zip(sums, torch.autograd.grad(loss, weights), strict=True)]
-    return _named(ctx.layers, [(w * g).abs() for w, g in zip(weights, sums, strict=True)])
+        for total, slope in zip(sums, torch.autograd.grad(loss, weights), strict=True):
+            total += slope
+    return _named(ctx.layers, [g.mul_(w.detach()).abs_() for w, g in zip(weights, sums, strict=True)])
 
 
 def grasp(
@@ -128,8 +99,8 @@ def grasp(
 
     Differs from the reference: not divided by the sum of all scores, which changes no order.
     """
-    model = _copy(ctx.model, bn, torch.float64 if double else None)
-    weights = _weights(model, ctx.layers)
+    model = twin(ctx.model, bn, torch.float64 if double else None)
+    weights = weights_of(model, ctx.layers)
     if reinit_last:
         _redraw([w for w, x in zip(weights, ctx.layers, strict=True) if x.kind == "linear"], ctx.generator)
 
@@ -148,61 +119,25 @@ def gradient_flow(losses: Sequence[Callable[[], Tensor]], weights: Sequence[Tens
     """Give w (H g) for the sum of some losses.
 
     Args:
-        losses: functions that compute a scalar from the weights, each called twice.
+        losses: functions that compute a scalar from the weights. Each is called once if they are at most
+            GRAPHS, whose graphs are kept for the second derivative; more are called twice, to save memory.
         weights: leaves that require a gradient.
     """
+    keep = len(losses) <= GRAPHS
+    kept: list[Sequence[Tensor]] = []
     gradient = [torch.zeros_like(w) for w in weights]
     for loss in losses:
-        gradient = [a + b for a, b in zip(gradient, torch.autograd.grad(loss(), weights), strict=True)]
+        slopes = torch.autograd.grad(loss(), weights, create_graph=keep)
+        kept += [slopes] if keep else []
+        for total, slope in zip(gradient, slopes, strict=True):
+            total += slope.detach()
     product = [torch.zeros_like(w) for w in weights]
     for loss in losses:
-        slopes = torch.autograd.grad(loss(), weights, create_graph=True)
+        slopes = kept.pop(0) if keep else torch.autograd.grad(loss(), weights, create_graph=True)
         along = torch.stack([(a * b).sum() for a, b in zip(gradient, slopes, strict=True)]).sum()
-        product = [a + b for a, b in zip(product, torch.autograd.grad(along, weights), strict=True)]
-    return [(w * p).detach() for w, p in zip(weights, product, strict=True)]
-
-
-def synflow(
-    ctx: Context, *, iterations: Count = 100, schedule: Literal["exponential", "linear"] = "exponential"
-) -> Scores:
-    """Score |w| dR/d|w|, with R the output of the network of absolute values on an image of ones.
-
-    Prunes step by step down to the density, scoring the masked network anew each time; sees no data.
-
-    Source: Tanaka et al. 2020, algorithm 1.
-
-    Args:
-        iterations: number of steps.
-        schedule: densities fall geometrically or evenly.
-
-    Differs from the reference: in double precision, as single precision overflows in ResNet-32. What is
-    pruned stays so even where a living weight scores 0.
-    """
-    density_at = pick(
-        {
-            "exponential": lambda share: ctx.density**share,
-            "linear": lambda share: 1 - (1 - ctx.density) * share,
-        },
-        schedule,
-        "synflow.schedule",
-    )
-    select = ctx.select or (lambda scores, density: choose(scores, ctx.layers, density))
-    model = _copy(ctx.model, "eval", torch.float64)
-    for tensor in model.state_dict().values():
-        tensor.abs_()  # running means too
-    weights = _weights(model, ctx.layers)
-    ones = torch.ones(1, *ctx.shape, dtype=torch.float64, device=weights[0].device)
-    masks: Masks | None = None
-    for step in range(1, iterations + 1):
-        slopes = torch.autograd.grad(model(ones).sum(), weights)
-        scores = _named(ctx.layers, [s.mul_(w.detach()) for w, s in zip(weights, slopes, strict=True)])
-        if masks:
-            scores = {n: score.masked_fill_(~masks[n].to(score.device), -1.0) for n, score in scores.items()}
-        if step == iterations:
-            return scores
-        masks = select(scores, density_at(step / iterations))
-        masks.apply_(model)
-    raise AssertionError("iterations is at least 1")
+        for total, part in zip(product, torch.autograd.grad(along, weights), strict=True):
+            total += part
+    return [p.mul_(w.detach()) for w, p in zip(weights, product, strict=True)]
 
 
 SCORES: dict[str, Callable[..., Scores]] = {
@@ -212,20 +147,6 @@ SCORES: dict[str, Callable[..., Scores]] = {
     "grasp": grasp,
     "synflow": synflow,
 }
-
-
-def _copy(model: nn.Module, bn: str, dtype: torch.dtype | None = None) -> nn.Module:
-    """Copy a model for scoring, dropout off; only what is asked for by `_weights` will require a gradient."""
-    twin = copy.deepcopy(model).requires_grad_(False).eval()
-    twin = twin.to(dtype) if dtype else twin
-    for module in twin.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.train(pick(TRAINING, bn, "batch norm mode"))
-    return twin
-
-
-def _weights(model: nn.Module, layers: Sequence[Layer]) -> list[Tensor]:
-    return [model.get_parameter(x.name).requires_grad_(True) for x in layers]
 
 
 def _redraw(weights: Sequence[Tensor], generator: torch.Generator) -> None:
@@ -239,7 +160,7 @@ def _redraw(weights: Sequence[Tensor], generator: torch.Generator) -> None:
 def _batches(ctx: Context, per_class: int, batches: int, like: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     for draw in range(batches):
         images, labels = ctx.sample(per_class, draw)
-        yield images.to(like), labels.to(like.device)
+        yield images.to(like).contiguous(), labels.to(like.device)
 
 
 def _named(layers: Sequence[Layer], scores: Sequence[Tensor]) -> Scores:

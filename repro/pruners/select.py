@@ -14,9 +14,9 @@ from ..errors import ReproError, pick
 from ..masks import Masks
 from ..models import Layer
 from .allocation import ALLOCATIONS
+from .ranking import Parts, at_least, highest, over, ranked, size_of, top_k
 
 Scores = dict[str, Tensor]
-SAMPLE = 20_000
 
 
 def budget(total: int, density: float) -> int:
@@ -49,88 +49,39 @@ def kept_counts(
     return counts
 
 
-def _ranked(flat: Tensor, k: int) -> float:
-    """Find the k-th largest of a CPU vector, k in 1..n.
-
-    A sample brackets it first, so that few entries need partitioning: many times faster at 20 million, and
-    many equal entries (pruned weights score alike) do no harm.
-    """
-    values = flat.numpy()
-    sample = np.sort(values[:: max(1, values.size // SAMPLE)])
-    middle, spread = sample.size * (1 - k / values.size), 4 * math.sqrt(sample.size)
-    low = sample[max(0, math.floor(middle - spread))]
-    high = sample[min(sample.size - 1, math.ceil(middle + spread))]
-    above = np.count_nonzero(values > high)
-    within = values[(values > low) & (values <= high)]
-    if above + within.size < k <= np.count_nonzero(values >= low):
-        return low.item()
-    if not above < k <= above + within.size:  # the sample misled
-        above, within = 0, values.copy()
-    within.partition(within.size - (k - above))
-    return within[within.size - (k - above)].item()
+def _largest(parts: Parts, k: float) -> float:
+    return ranked(parts, int(k)) if k >= 1 else math.inf
 
 
-def top_k(flat: Tensor, k: int) -> Tensor:
-    """Mark the k highest entries of a vector; of equal entries, those of lowest index.
-
-    Args:
-        flat: scores, a vector without NaN.
-        k: how many, in 0..n.
-    """
-    if k <= 0 or k >= flat.numel():
-        return torch.full(flat.shape, k > 0, dtype=torch.bool)
-    threshold = _ranked(flat, k)
-    keep = flat > threshold
-    ties = (flat == threshold).nonzero().flatten()
-    keep[ties[: k - int(keep.count_nonzero())]] = True
-    return keep
+def _smallest(parts: Parts, k: float) -> float:
+    return ranked(parts, size_of(parts) - int(k) + 1) if k >= 1 else -math.inf
 
 
-def _at_least_kth_largest(flat: Tensor, keep: float, drop: float) -> Tensor:
-    """C1: SNIP of three code bases. Ties at the threshold are all kept."""
-    k = int(keep)
-    return flat >= _ranked(flat, k) if k >= 1 else torch.zeros(flat.shape, dtype=torch.bool)
+def _percentile(parts: Parts, drop: float) -> float:
+    return float(np.quantile(torch.cat(list(parts)).cpu().numpy(), drop / size_of(parts)))
 
 
-def _at_least_kth_smallest(flat: Tensor, keep: float, drop: float) -> Tensor:
-    """C2: GraSP. The entry at the removal threshold is kept, so at least one more than asked for."""
-    k = int(drop)
-    return flat >= _ranked(flat, flat.numel() - k + 1) if k >= 1 else torch.ones(flat.shape, dtype=torch.bool)
-
-
-def _above_kth_smallest(flat: Tensor, keep: float, drop: float) -> Tensor:
-    """C3: Synaptic-Flow, STR. Ties at the threshold are all removed."""
-    k = int(drop)
-    return flat > _ranked(flat, flat.numel() - k + 1) if k >= 1 else torch.ones(flat.shape, dtype=torch.bool)
-
-
-def _above_kth_largest(flat: Tensor, keep: float, drop: float) -> Tensor:
-    """C4: GraNet, gradual magnitude pruning. One entry fewer than asked for."""
-    k = int(keep)
-    return flat > _ranked(flat, k) if k >= 1 else torch.zeros(flat.shape, dtype=torch.bool)
-
-
-def _above_percentile(flat: Tensor, keep: float, drop: float) -> Tensor:
-    """C5: Gohil et al. Threshold interpolated between two entries."""
-    return flat > float(np.quantile(flat.numpy(), drop / flat.numel()))
-
-
-def _above_index(flat: Tensor, keep: float, drop: float) -> Tensor:
-    """C6: Su et al.'s magnitude pruning. Threshold at an index of the ascending sort, itself removed."""
-    index = int(drop)
-    if index >= flat.numel():
+def _at_index(parts: Parts, index: int) -> float:
+    if index >= size_of(parts):
         raise ReproError("selection c6: the dense layers leave no weight for the others; raise the density")
-    return flat > _ranked(flat, flat.numel() - index)
+    return ranked(parts, size_of(parts) - index)
 
 
-CONVENTIONS: dict[str, Callable[[Tensor, float, float], Tensor]] = {
-    "exact": lambda flat, keep, drop: top_k(flat, math.floor(keep + 0.5)),
-    "c1": _at_least_kth_largest,
-    "c2": _at_least_kth_smallest,
-    "c3": _above_kth_smallest,
-    "c4": _above_kth_largest,
-    "c5": _above_percentile,
-    "c6": _above_index,
+# Each takes the scores, as vectors that rank as one, and how many entries to keep and to drop, as real numbers.
+CONVENTIONS: dict[str, Callable[[Parts, float, float], list[Tensor]]] = {
+    "exact": lambda parts, keep, drop: highest(parts, math.floor(keep + 0.5)),
+    # SNIP of three code bases: ties at the threshold are all kept
+    "c1": lambda parts, keep, drop: at_least(parts, _largest(parts, keep)),
+    # GraSP: the entry at the removal threshold is kept, so at least one more than asked for
+    "c2": lambda parts, keep, drop: at_least(parts, _smallest(parts, drop)),
+    # Synaptic-Flow, STR: ties at the threshold are all removed
+    "c3": lambda parts, keep, drop: over(parts, _smallest(parts, drop)),
+    # GraNet, gradual magnitude pruning: one entry fewer than asked for
+    "c4": lambda parts, keep, drop: over(parts, _largest(parts, keep)),
+    # Gohil et al.: a threshold interpolated between two entries
+    "c5": lambda parts, keep, drop: over(parts, _percentile(parts, drop)),
+    # Su et al.'s magnitude pruning: a threshold at an index of the ascending sort, itself removed
+    "c6": lambda parts, keep, drop: over(parts, _at_index(parts, int(drop))),
 }
 
 
@@ -177,11 +128,10 @@ def choose(
     pick(CONVENTIONS, convention, "selection")
     sparse = [layer for layer in layers if layer.role not in keep_dense]
     keep, drop = _shares(layers, sparse, density, count_dense)
-    found = {x.name: torch.ones(x.numel, dtype=torch.bool) for x in layers}
-    flat = {x.name: scores[x.name].detach().flatten().cpu() for x in sparse}
+    found = {x.name: torch.ones_like(scores[x.name], dtype=torch.bool) for x in layers if x not in sparse}
+    flat = {x.name: scores[x.name].detach().flatten() for x in sparse}
     if sparse and allocation == "global":
-        chosen = CONVENTIONS[convention](torch.cat(list(flat.values())), keep, drop)
-        found |= zip(flat, chosen.split([x.numel for x in sparse]), strict=True)
+        found |= zip(flat, CONVENTIONS[convention](list(flat.values()), keep, drop), strict=True)
     elif sparse:
         share = density if len(sparse) == len(layers) else keep / sum(x.numel for x in sparse)
         densities = pick(ALLOCATIONS, allocation, "allocation")(sparse, share, **(allocation_options or {}))
@@ -197,7 +147,7 @@ def _by_layer(
     sizes = {name: score.numel() for name, score in flat.items()}
     if how != "exact":
         select = CONVENTIONS[how]
-        return {n: select(flat[n], k * densities[n], k * (1 - densities[n])) for n, k in sizes.items()}
+        return {n: select([flat[n]], k * densities[n], k * (1 - densities[n]))[0] for n, k in sizes.items()}
     exact = math.fsum(densities[name] * size for name, size in sizes.items())
     met = abs(exact - keep) < 1e-3  # the allocation meets the budget: round as the global budget does
     counts = kept_counts(sizes, densities, math.floor(keep + 0.5) if met else None)
