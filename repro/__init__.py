@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +14,6 @@ if TYPE_CHECKING:
     from .pool import run_all
     from .record import load
     from .settings import Settings
-
-# Large tensors in huge pages, where Linux has them: a training step on a CPU is a tenth faster. Read at torch's first
-# allocation.
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 __version__ = "0.1.0"
 _HOMES = {

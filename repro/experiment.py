@@ -16,7 +16,7 @@ import torch
 from . import checkpoint, files, measure, record
 from .data import Data
 from .masks import Masks, Ticket
-from .materials import data_of, device, macs, network, threads, threads_for, training_data
+from .materials import data_of, device, keep_memory, macs, network, threads, threads_for, training_data
 from .models import prunable
 from .precision import flags, settle
 from .settings import Settings
@@ -85,6 +85,7 @@ def run(
 def _train_and_record(s: Settings, folder: Path, offered: int, stop: Stop, report: Report) -> None:
     record.begin(s.key(), s.changed())
     began, where, data = datetime.now(UTC), device(), data_of(s)
+    keep_memory()
     measure.reset_peak_memory(where)
     resume, held = folder / "checkpoint.safetensors", folder / "masks.safetensors"
     before = checkpoint.read_about(resume) if resume.exists() else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import shutil
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from test_experiment import lt, one, snip
 
 from repro import experiment, flight, pool, record
 from repro.experiment import run
-from repro.materials import data_of, threads_for
+from repro.materials import data_of, keep_memory, threads_for
 from repro.pool import plan, run_all
 from repro.settings import Settings
 from repro.train import Stopped
@@ -111,6 +112,22 @@ def test_only_large_networks_take_the_threads_on_offer() -> None:
     small, large = snip(), one(model__name="resnet32", model__width=1.0, data__size=32)
     assert threads_for(small, data_of(small), 8) == 1
     assert threads_for(large, data_of(large), 8) == 8
+
+
+def test_freed_memory_is_kept_within_a_run_and_handed_back_before_the_next() -> None:
+    if not keep_memory():
+        pytest.skip("no glibc")
+    tensor = torch.ones(2**26)  # 256 MiB
+    del tensor
+    held = resident_mb()
+    assert held > 256, "kept"
+    keep_memory()
+    assert resident_mb() < held - 200, "handed back"
+
+
+def resident_mb() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
 
 
 class Card:

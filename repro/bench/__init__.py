@@ -64,9 +64,10 @@ def bench(
 
 
 def _bench(repeats: int | None, size: Size | None, waiting: Waiting) -> Bench:
-    from ..materials import device
+    from ..materials import device, keep_memory
     from .material import CUDA, Bench, Size, images
 
+    keep_memory()
     where = device()
     data, source = images()
     size = size or (CUDA if where.type == "cuda" else Size())

@@ -58,7 +58,7 @@ class Size:
     in_flight: tuple[int, ...] = (1, 2, 4, 8)
     seconds: float = 3.0
     runs: int | None = None
-    loaders: tuple[int, ...] = (0, 2)
+    loaders: tuple[int, ...] = (0,)  # on few cores processes of its own only take them from the training
     per_turn: int = 1
     ceiling: tuple[tuple[int, ...], int] = ((1024, 2048), 256)
     train: tuple[tuple[str, Any], ...] = (
