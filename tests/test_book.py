@@ -233,7 +233,7 @@ def test_status_counts_runs_and_lists_those_that_diverged(
         in made["pages.md"]
     )
     assert "none diverged" in made["unfinished.md"]
-    assert "| cpu | abc | 6 | 6:06 min | 100 MB |" in made["machines.md"]
+    assert "| cpu | not recorded | abc | 6 | 6:06 min | 100 MB |" in made["machines.md"]
     assert made["runs.csv"].count("\n") == 7
     monkeypatch.setattr(Page, "records", lambda page: _frame(10.0, status="diverged", reason="loss is nan"))
     assert "loss is nan" in fragments.write([page])["unfinished.md"]

@@ -46,14 +46,16 @@ def _unfinished(runs: list[dict[Any, Any]]) -> str:
 
 def _machines(runs: list[dict[Any, Any]]) -> str:
     made = {run["key"]: run for run in runs if run["status"] != "missing"}.values()
-    groups: dict[tuple[str, str], list[dict[Any, Any]]] = {}
+    groups: dict[tuple[str, str, str], list[dict[Any, Any]]] = {}
     for run in made:
-        groups.setdefault((str(run["device"] or ""), str(run["commit"] or "unknown")), []).append(run)
+        precision = run["precision"] if isinstance(run["precision"], str) else "not recorded"
+        group = str(run["device"] or ""), precision, str(run["commit"] or "unknown")
+        groups.setdefault(group, []).append(run)
     rows = []
-    for (device, commit), group in sorted(groups.items()):
+    for (*where, commit), group in sorted(groups.items()):
         memory = max((run["memory_mb"] for run in group if run["memory_mb"] > 0), default=None)
-        rows.append([device, commit, len(group), _spent(group), memory and f"{memory:.0f} MB"])
-    head = ["device", "commit", "runs", "training time", "peak memory"]
+        rows.append([*where, commit, len(group), _spent(group), memory and f"{memory:.0f} MB"])
+    head = ["device", "computed in", "commit", "runs", "training time", "peak memory"]
     return table(head, rows) if rows else "No run has been made yet.\n"
 
 
