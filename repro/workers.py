@@ -116,6 +116,7 @@ def _start_worker(stop: ProcessEvent) -> None:
     _stop = stop
     threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent asks us to stop; a run is then saved
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _end_with_parent() -> None:
@@ -166,12 +167,12 @@ def _interruptible() -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def deaf() -> Iterator[None]:
-    """Start processes that ignore Ctrl-C from their first moment on: the parent alone hears it and asks them."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Start processes that do not hear Ctrl-C from their first moment on: the parent alone hears it and asks them.
+
+    In the parent a Ctrl-C meanwhile is not lost: it waits until the block ends.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import shutil
+import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -22,7 +23,7 @@ from repro.materials import data_of, keep_memory, threads_for
 from repro.pool import plan, run_all
 from repro.settings import Settings
 from repro.train import Stopped
-from repro.workers import Job, Lanes, streams
+from repro.workers import Job, Lanes, deaf, streams
 
 
 class Clock:
@@ -128,6 +129,14 @@ def test_freed_memory_is_kept_within_a_run_and_handed_back_before_the_next() -> 
 def resident_mb() -> float:
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 2**20
+
+
+def test_ctrl_c_while_a_worker_is_started_waits_and_is_not_lost() -> None:
+    inside = False
+    with pytest.raises(KeyboardInterrupt), deaf():
+        signal.raise_signal(signal.SIGINT)
+        inside = True
+    assert inside
 
 
 class Card:
