@@ -84,7 +84,8 @@ class Step:
     def _update(self, x: Tensor, y: Tensor) -> None:
         with computing(self.precision, x.device):
             logits = self.model(x)
-        loss = cross_entropy(logits.float(), y, label_smoothing=self.smoothing)
+        logits = logits.float() if self.precision == "bfloat16" else logits
+        loss = cross_entropy(logits, y, label_smoothing=self.smoothing)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if self._masked:
