@@ -46,6 +46,18 @@ def batches(
         skip = 0
 
 
+def first_batch(s: Settings, data: Data, where: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Give the first batch of the first epoch, on a device.
+
+    Args:
+        s: batch size, augmentation and seed.
+        data: the training images, on any device.
+        where: the device.
+    """
+    x, y = next(iter(batches(data.train, data, s, 0)))
+    return x.to(where), y.to(where)
+
+
 def steps_per_epoch(n: int, batch: int) -> int:
     """Count the batches that `batches` yields for `n` images."""
     return n // batch + (n % batch > 1)

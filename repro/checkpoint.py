@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,21 +32,28 @@ def save_tensors(
 
 def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Read what `save_tensors` wrote; raise ReproError with one line when the file is damaged."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {}).get("about", "{}"))
-            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118
-    except (OSError, SafetensorError, ValueError) as error:
-        raise ReproError(f"{path}: damaged or unreadable ({error}); remove it and run again") from None
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, _about(file)  # noqa: SIM118
 
 
 def read_about(path: Path) -> dict[str, Any]:
     """Read the facts alone of what `save_tensors` wrote; raise ReproError when the file is damaged."""
+    with _opened(path) as file:
+        return _about(file)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[safe_open]:
+    """Open a file for reading; damage that shows inside the block becomes a ReproError."""
     try:
         with safe_open(path, framework="pt") as file:
-            return json.loads((file.metadata() or {}).get("about", "{}"))
+            yield file
     except (OSError, SafetensorError, ValueError) as error:
         raise ReproError(f"{path}: damaged or unreadable ({error}); remove it and run again") from None
+
+
+def _about(file: safe_open) -> dict[str, Any]:
+    return json.loads((file.metadata() or {}).get("about", "{}"))
 
 
 def pack_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

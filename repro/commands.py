@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from .errors import ReproError
@@ -36,9 +35,9 @@ def run(args: argparse.Namespace) -> None:
     Without a file the settings alone make one run, e.g. repro run model.name=resnet20 ticket.score=snip
     ticket.density=0.1 seed=1. A list makes a grid: seed=[0,1,2].
     """
-    from .grids import expand, plan
+    from .grids import expand, is_file_name, plan
 
-    files = [w for w in args.words if w.endswith((".yaml", ".yml")) or Path(w).is_file()]
+    files = [w for w in args.words if is_file_name(w)]
     overrides = _overrides([w for w in args.words if w not in files])
     planned = [s for f in files for s in plan(f, overrides)] or expand([{}], overrides, "command line")
     _make(planned, args)

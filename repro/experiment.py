@@ -16,9 +16,19 @@ import torch
 from . import checkpoint, files, measure, record
 from .data import Data
 from .masks import Masks, Ticket
-from .materials import data_of, device, keep_memory, macs, network, threads, threads_for, training_data
+from .materials import (
+    data_of,
+    device,
+    keep_memory,
+    macs,
+    network,
+    precision_for,
+    threads,
+    threads_for,
+    training_data,
+)
 from .models import prunable
-from .precision import flags, settle
+from .precision import flags
 from .settings import Settings
 from .tickets import pretraining, ticket_of
 from .train import Outcome, Report, Stopped, train
@@ -89,7 +99,7 @@ def _train_and_record(s: Settings, folder: Path, offered: int, stop: Stop, repor
     measure.reset_peak_memory(where)
     resume, held = folder / "checkpoint.safetensors", folder / "masks.safetensors"
     before = checkpoint.read_about(resume) if resume.exists() else {}
-    precision = before.get("precision") or settle(s.precision, sum(macs(s, data).values()), where)
+    precision = before.get("precision") or precision_for(s, data, where)
     with threads(before.get("threads") or threads_for(s, data, offered)):
         model, masks = _start(s, data, held if before else None, stop, report)
         if masks and not before:

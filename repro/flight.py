@@ -11,10 +11,9 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from . import files, measure, paths
-from .batches import batches, shapes
+from .batches import first_batch, shapes
 from .data import Data
-from .materials import data_of, device, macs, network
-from .precision import settle
+from .materials import data_of, device, network, precision_for, total_macs
 from .settings import Settings
 from .step import Captured, cuda_graph
 
@@ -34,15 +33,21 @@ def number(runs: Sequence[Settings]) -> int:
     where = device()
     if where.type != "cuda":
         return os.cpu_count() or 1
-    largest = max(runs, key=lambda s: sum(macs(s, data_of(s)).values()) * s.optim.batch)
+    largest = max(runs, key=lambda s: total_macs(s, data_of(s)) * s.optim.batch)
     data = data_of(largest)
-    name = f"{measure.device_name(where)} {largest.model.name} {data.shape} {largest.optim.batch} {largest.precision}"
+    name = _name(largest, data, where)
     path = paths.build() / "flight.json"
     known: dict[str, dict[str, float]] = json.loads(path.read_text()) if path.exists() else {}
     if name not in known:
         known[name] = {str(n): rate for n, rate in rates(largest, data, where).items()}
         files.write(path, json.dumps(known, indent=1, sort_keys=True) + "\n")
     return best({int(n): rate for n, rate in known[name].items()})
+
+
+def _name(s: Settings, data: Data, where: torch.device) -> str:
+    """Name what the rates are measured for; the multiply-accumulates tell width and other options of a model apart."""
+    kind = f"{s.model.name} of {total_macs(s, data)} {data.shape}"
+    return f"{measure.device_name(where)} {kind} {s.optim.batch} {s.precision}"
 
 
 def best(measured: Mapping[int, float]) -> int:
@@ -138,8 +143,6 @@ def throughput(s: Settings, data: Data, in_flight: int, seconds: float) -> float
 def _sample(s: Settings, data: Data, where: torch.device) -> tuple[Captured, torch.Tensor, torch.Tensor]:
     """Make a captured step of the dense network and one batch for it."""
     model = network(s, data).to(device=where, memory_format=torch.channels_last)  # pyright: ignore
-    precision = settle(s.precision, sum(macs(s, data).values()), where)
     sizes = shapes(len(data.train.labels), s.optim.batch, data.shape)[:1]
-    step = Captured(model, s, None, precision, sizes, cuda_graph)
-    x, y = next(iter(batches(data.train, data, s, 0)))
-    return step, x.to(where), y.to(where)
+    step = Captured(model, s, None, precision_for(s, data, where), sizes, cuda_graph)
+    return step, *first_batch(s, data, where)

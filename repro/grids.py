@@ -42,6 +42,11 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
 _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 
 
+def is_file_name(word: str) -> bool:
+    """Tell whether a word of the command line names a parameter file: by its ending, or because it is there."""
+    return word.endswith((".yaml", ".yml")) or Path(word).is_file()
+
+
 def value(text: str) -> Any:
     """Read one value as it would stand in a parameter file, e.g. `5e-4`, `[0, 1]`, `snip`."""
     return yaml.load(text, _Loader)

@@ -86,7 +86,7 @@ def training_data(s: Settings, where: torch.device) -> Data:
 
 def threads_for(s: Settings, data: Data, offered: int) -> int:
     """Choose a run's CPU threads: those on offer for a large network, one for a small, which gains nothing."""
-    return offered if sum(macs(s, data).values()) >= LARGE else 1
+    return offered if total_macs(s, data) >= LARGE else 1
 
 
 def corrupted(split: Split, s: Settings, classes: int) -> Split:
@@ -110,6 +110,23 @@ def network(s: Settings, data: Data, generator: torch.Generator | None = None) -
 def macs(s: Settings, data: Data) -> dict[str, int]:
     """Count the multiply-accumulates of each layer for one image."""
     return _macs(s.model.name, tuple(s.model.options("name").items()), data.classes, data.shape)
+
+
+def total_macs(s: Settings, data: Data) -> int:
+    """Count the multiply-accumulates of the dense network for one image."""
+    return sum(macs(s, data).values())
+
+
+def precision_for(s: Settings, data: Data, where: torch.device, wanted: str | None = None) -> str:
+    """Settle the number format that a run computes in: "float32" or "bfloat16".
+
+    Args:
+        s: the run.
+        data: images of the shape that its network sees.
+        where: the device that it computes on.
+        wanted: another wish than that of the settings, e.g. "auto".
+    """
+    return precision.settle(wanted or s.precision, total_macs(s, data), where)
 
 
 @lru_cache(maxsize=64)

@@ -16,6 +16,7 @@ from torch import nn
 from .errors import ReproError
 
 _PROC = Path("/proc/self")
+_CPU = Path("/proc/cpuinfo")
 
 
 def macs(model: nn.Module, shape: tuple[int, int, int]) -> dict[str, int]:
@@ -111,10 +112,18 @@ def device_name(device: torch.device | str) -> str:
     """Name a device in words: the model of the GPU, or of the processor."""
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(device)
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    return cpu_info("model name") or platform.processor() or platform.machine()
+
+
+def cpu_info(*fields: str) -> str:
+    """Look up what Linux says about the first processor; "" where it says nothing.
+
+    Args:
+        fields: names of which the first found counts, e.g. "flags", or "Features" as ARM has it.
+    """
+    lines = _CPU.read_text().splitlines() if _CPU.is_file() else []
+    said = (line.partition(":") for line in lines)
+    return next((text.strip() for name, _, text in said if name.strip() in fields), "")
 
 
 def _without_storage(model: nn.Module) -> nn.Module:

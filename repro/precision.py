@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 
 import torch
+
+from .measure import cpu_info
 
 PAYS = (
     3_000_000  # multiply-accumulates for one image: smaller networks gain nothing (measured, one CPU thread)
@@ -34,10 +35,7 @@ def has_bfloat16(kind: str) -> bool:
     """Tell whether devices of this kind ("cpu" or "cuda") multiply bfloat16 in hardware here."""
     if kind == "cuda":
         return torch.cuda.get_device_capability() >= (8, 0)
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
-    return not UNITS.isdisjoint(flags.split())
+    return not UNITS.isdisjoint(cpu_info("flags", "Features").split())
 
 
 def computing(precision: str, device: torch.device) -> torch.autocast:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from . import paths, record, vet
 from .errors import ReproError
 from .files import write
-from .grids import plan
+from .grids import is_file_name, plan
 from .progress import Waiting
 from .settings import Settings
 from .tickets import pretraining
@@ -166,7 +166,7 @@ def _writable(folder: Path) -> None:
 
 def _meant(words: Sequence[str], finished: Sequence[str], book: bool) -> tuple[set[str], int]:
     """Give the keys that are meant, and the number of runs planned by parameter files."""
-    files = [w for w in words if w.endswith((".yaml", ".yml")) or Path(w).is_file()]
+    files = [w for w in words if is_file_name(w)]
     if not words and book:
         files = [str(p) for p in sorted((paths.root() / "params").glob(f"*/{RECORDED}.yaml"))]
     planned = _keys(s for file in files for s in plan(file))

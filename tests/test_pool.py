@@ -100,10 +100,10 @@ def test_an_unfinished_run_moves_with_its_folder(tmp_path: Path, monkeypatch: py
 
 def test_a_moved_run_keeps_its_precision_and_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     s = snip()
-    monkeypatch.setattr(experiment, "settle", lambda *_: "bfloat16")
+    monkeypatch.setattr(experiment, "precision_for", lambda *_: "bfloat16")
     monkeypatch.setattr(experiment, "threads_for", lambda *_: 2)
     stopped(s, 2)
-    monkeypatch.setattr(experiment, "settle", lambda *_: pytest.fail("settled before"))
+    monkeypatch.setattr(experiment, "precision_for", lambda *_: pytest.fail("settled before"))
     monkeypatch.setattr(experiment, "threads_for", lambda *_: pytest.fail("chosen before"))
     made = run(s)["environment"]
     assert (made["precision"], made["threads"]) == ("bfloat16", 2)
@@ -250,3 +250,19 @@ def test_memory_bounds_the_number_in_flight(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_cpu_bears_one_run_for_each_core(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flight.os, "cpu_count", lambda: 6)
     assert flight.number([snip()]) == 6
+
+
+def test_networks_of_another_width_are_measured_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rates are kept by a name; on a pretended GPU, where the width alone decides what is fastest."""
+    measured = []
+
+    def rates_of(s: Settings, *_: object) -> dict[int, float]:
+        measured.append(s.key())
+        return {1: 1.0, 2: 2.0 if s.model.options("name")["width"] == 0.25 else 1.0}
+
+    monkeypatch.setattr(flight, "device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(flight.measure, "device_name", lambda _: "card")
+    monkeypatch.setattr(flight, "rates", rates_of)
+    narrow, wide = ([snip(model__width=width)] for width in (0.25, 0.5))
+    assert [flight.number(runs) for runs in (narrow, wide, narrow)] == [2, 1, 2]
+    assert len(measured) == 2

@@ -159,7 +159,7 @@ def test_precision_is_settled_by_machine_and_size(monkeypatch: pytest.MonkeyPatc
 )
 def test_the_processor_says_whether_it_has_bfloat16(text: str, has: bool, tmp_path, monkeypatch) -> None:
     (tmp_path / "cpuinfo").write_text("model name : bf16 is only in the name\n" + text)
-    monkeypatch.setattr("repro.precision.Path", lambda _: tmp_path / "cpuinfo")
+    monkeypatch.setattr("repro.measure._CPU", tmp_path / "cpuinfo")
     assert has_bfloat16.__wrapped__("cpu") is has
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.functional import conv2d
 
 from ..data import Data
-from ..materials import macs
+from ..materials import total_macs
 from ..settings import Settings
 from .material import Bench
 from .store import Row
@@ -28,7 +28,7 @@ def training_gflop(s: Settings, data: Data, images: int) -> float:
         data: images of the shape that it sees.
         images: in the batch.
     """
-    return 6e-9 * sum(macs(s, data).values()) * images
+    return 6e-9 * total_macs(s, data) * images
 
 
 def training_gb(model: nn.Module, shape: tuple[int, int, int], batch: int, format: str) -> float:

@@ -13,12 +13,11 @@ from pathlib import Path
 import torch
 
 from .. import flight as on_card
-from ..batches import batches
+from ..batches import first_batch
 from ..data import Data, Split
 from ..errors import ReproError
 from ..grids import expand
-from ..materials import macs, threads
-from ..precision import settle
+from ..materials import precision_for, threads
 from ..rng import stream
 from ..settings import Settings
 from ..step import make_step
@@ -72,7 +71,7 @@ def _ways(
 ) -> Iterator[tuple[str, float]]:
     words = f"{s.model.name}, batch {s.optim.batch}"
     bench.tell(f"plain loop, {words}")
-    x, y = batch_of(data, s, bench.device)
+    x, y = first_batch(s, data, bench.device)
     loop = plain_loop(s, data, bench)
     loop.model.train()
     flat = x.contiguous()
@@ -83,12 +82,6 @@ def _ways(
     for n in bench.size.in_flight:
         bench.tell(f"{n} in flight, {words}")
         yield f"{n} in flight", throughput(bench, s, data, n, fleet)
-
-
-def batch_of(data: Data, s: Settings, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Give the first batch of an epoch, on a device."""
-    x, y = next(iter(batches(data.train, data, s, 0)))
-    return x.to(device), y.to(device)
 
 
 def _rate(call: Callable[[], object], bench: Bench) -> float:
@@ -155,8 +148,8 @@ def spin(s: Settings, data: Data, folder: str, n: int, seconds: float) -> float:
     with threads(1):
         cpu = torch.device("cpu")
         model = fresh(s, data, cpu, ours=True)
-        precision = settle("auto", sum(macs(s, data).values()), cpu)
-        update, (x, y) = make_step(model, s, precision=precision), batch_of(data, s, cpu)
+        precision = precision_for(s, data, cpu, "auto")
+        update, (x, y) = make_step(model, s, precision=precision), first_batch(s, data, cpu)
         update.model.train()
         update(x, y, s.optim.lr)
         _meet(Path(folder), "ready", n)

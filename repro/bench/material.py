@@ -14,9 +14,8 @@ from .. import measure, paths
 from ..data import Data, Split, load, verify
 from ..grids import expand
 from ..masks import Masks
-from ..materials import macs, network
+from ..materials import network, precision_for
 from ..models import prunable
-from ..precision import settle
 from ..rng import stream
 from ..settings import Settings
 from .store import Row
@@ -169,7 +168,7 @@ def random_masks(model: nn.Module, density: float = DENSITY) -> Masks:
 
 def formats(s: Settings, data: Data, device: torch.device) -> list[str]:
     """List the number formats of our loop: float32, and what "auto" settles on if that is another."""
-    return list(dict.fromkeys(["float32", settle("auto", sum(macs(s, data).values()), device)]))
+    return list(dict.fromkeys(["float32", precision_for(s, data, device, "auto")]))
 
 
 def compare(

@@ -6,17 +6,15 @@ import dataclasses
 import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from .. import measure
-from ..batches import batches
+from ..batches import first_batch
 from ..data import balanced_batch, normalise
-from ..materials import macs
+from ..materials import precision_for
 from ..models import prunable
-from ..precision import settle
 from ..pruners import Context, make_masks
 from ..rng import stream
 from ..settings import Settings
@@ -110,33 +108,20 @@ def peak(bench: Bench, work: str) -> Row:
         work: an entry of WORKS.
     """
     s = settings(bench.size.masks)
-    on_gpu = bench.device.type == "cuda"
-    if on_gpu:
+    if bench.device.type == "cuda":
         torch.zeros(1, device=bench.device)
     measure.reset_peak_memory(bench.device)
-    before = 0.0 if on_gpu else _resident("VmRSS")
+    before = measure.peak_memory_mb(bench.device)
     rest = WORKS[work](bench, s)
-    after = measure.peak_memory_mb(bench.device) if on_gpu else _resident("VmHWM")
+    after = measure.peak_memory_mb(bench.device)
     return {"peak_mib": after - before, "process_mib": after, **rest}
 
 
-def _resident(which: str) -> float:
-    """Read the memory of this process in MiB from the system: VmRSS now, VmHWM at most.
-
-    `getrusage` would count what the parent had at the start of the process, too.
-    """
-    status = Path("/proc/self/status")
-    if not status.is_file():
-        return measure.peak_memory_mb("cpu")
-    lines = [line for line in status.read_text().splitlines() if line.startswith(which)]
-    return int(lines[0].split()[1]) / 1024
-
-
 def _train(bench: Bench, s: Settings) -> Row:
-    precision = settle("auto", sum(macs(s, bench.data).values()), bench.device)
+    precision = precision_for(s, bench.data, bench.device, "auto")
     data = bench.part(len(bench.data.train.labels))
     model = fresh(s, data, bench.device, ours=True)
-    x, y = next(iter(batches(data.train, data, s, 0)))
+    x, y = first_batch(s, data, bench.device)
     update = make_step(model, s, random_masks(model), precision=precision, shapes=[tuple(x.shape)])
     update.model.train()
     for _ in range(3):

@@ -6,6 +6,7 @@ import os
 import tempfile
 import time
 
+from ..batches import first_batch
 from ..errors import ReproError
 from ..flight import number
 from ..grids import expand
@@ -15,7 +16,7 @@ from ..pool import run_all
 from ..settings import Settings
 from ..step import make_step
 from .ceilings import training_gflop
-from .inflight import batch_of, fleet_of, random_images, throughput
+from .inflight import fleet_of, random_images, throughput
 from .material import SMALL, Bench, Rival, compare, cores, formats, fresh, random_masks, seconds, settings
 from .speed import plain_epoch
 from .store import Row
@@ -52,7 +53,7 @@ def _timed(bench: Bench, s: Settings, about: Row, density: float | None) -> list
     data = random_images(s, bench.data.shape)
     model = fresh(s, data, bench.device, ours=True)
     masks: Masks | None = random_masks(model, density) if density else None
-    x, y = batch_of(data, s, bench.device)
+    x, y = first_batch(s, data, bench.device)
     precision = formats(s, data, bench.device)[-1]
     update = make_step(model, s, masks, precision=precision, shapes=[tuple(x.shape)])
     update.model.train()

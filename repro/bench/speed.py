@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from ..batches import batches, shapes
+from ..batches import batches, first_batch, shapes
 from ..data import Data
 from ..settings import Settings
 from ..step import Step, make_step
@@ -30,7 +30,7 @@ def step(bench: Bench) -> list[Row]:
 def _steps(bench: Bench, network: Network, batch: int) -> list[Row]:
     s = settings(network, batch)
     data = bench.part(batch)
-    x, y = next(iter(batches(data.train, data, s, 0)))
+    x, y = first_batch(s, data, bench.device)
     loop, flat = plain_loop(s, data, bench), x.contiguous()
     rivals = {"plain": Rival(lambda: loop.step(flat, y))}
     loop.model.train()
