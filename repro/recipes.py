@@ -10,15 +10,27 @@ from __future__ import annotations
 from typing import Any
 
 CIFAR = {"augment": "crop_flip"}
+TINY = CIFAR | {"name": "tinyimagenet"}
 
 RECIPES: dict[str, dict[str, Any]] = {
     # Su et al. 2020, authors' code: weight decay on everything, no Nesterov momentum
     "su2020": {"data": CIFAR, "optim": {"epochs": 160, "batch": 64, "lr": 0.1, "weight_decay": 1e-4}},
+    # Su et al. 2020, authors' code: 300 epochs whatever is asked for, drops at 150 and 225
+    "su2020-tiny": {
+        "data": TINY,
+        "optim": {"epochs": 300, "batch": 64, "lr": 0.1, "weight_decay": 1e-4},
+    },
     # answer42, random tickets: the README's command
     "answer42": {"data": CIFAR, "optim": {"epochs": 160, "batch": 128, "lr": 0.1, "weight_decay": 5e-4}},
     # answer42, GraSP (as the GraSP authors): VGG-19 5e-4, ResNet-32 1e-4
     "grasp-vgg": {"data": CIFAR, "optim": {"epochs": 160, "batch": 128, "lr": 0.1, "weight_decay": 5e-4}},
     "grasp-resnet": {"data": CIFAR, "optim": {"epochs": 160, "batch": 128, "lr": 0.1, "weight_decay": 1e-4}},
+    # the same on Tiny-ImageNet: 300 epochs
+    "grasp-vgg-tiny": {"data": TINY, "optim": {"epochs": 300, "batch": 128, "lr": 0.1, "weight_decay": 5e-4}},
+    "grasp-resnet-tiny": {
+        "data": TINY,
+        "optim": {"epochs": 300, "batch": 128, "lr": 0.1, "weight_decay": 1e-4},
+    },
     # answer42, SNIP and partially trained tickets: pixel standard deviations
     "answer42-snip": {
         "data": CIFAR | {"normalise": "pixel"},

@@ -18,7 +18,17 @@ from hypothesis import strategies as st
 from scipy.io import savemat
 
 from repro import data
-from repro.data import DATASETS, Split, balanced_batch, fetch, listing, load, rank_in_class, verify
+from repro.data import (
+    DATASETS,
+    Split,
+    balanced_batch,
+    fetch,
+    listing,
+    load,
+    random_batch,
+    rank_in_class,
+    verify,
+)
 from repro.errors import ReproError
 from repro.rng import stream
 
@@ -156,6 +166,24 @@ def test_balanced_batch_is_uniform_within_a_class():
     assert all(abs(counts[i] - 600) < 90 for i in (1, 3, 5, 7, 8))
 
 
+def test_random_batch():
+    test, before = load("digits").test, torch.get_rng_state()
+    chosen = random_batch(test, 100, stream(1))
+    assert len(chosen) == len(chosen.unique()) == 100 and torch.equal(
+        chosen, random_batch(test, 100, stream(1))
+    )
+    assert not torch.equal(chosen, random_batch(test, 100, stream(2)))
+    assert len(torch.bincount(test.labels[chosen]).unique()) > 1  # not balanced
+    assert random_batch(test, 596, stream(1)).sort().values.tolist() == list(range(596))
+    counts = torch.bincount(
+        torch.cat([random_batch(test, 60, stream(i)) for i in range(1000)]), minlength=596
+    )
+    assert counts.min() > 60 and counts.max() < 145
+    assert torch.equal(before, torch.get_rng_state())
+    with pytest.raises(ReproError, match=r"596 training examples, 597 were asked for: lower batch_size"):
+        random_batch(test, 597, stream(1))
+
+
 def test_data_with_another_training_split():
     digits = load("digits", validation=0.1)
     other = digits.replace(train=Split(digits.train.images, digits.train.labels.flip(0)))
@@ -181,7 +209,8 @@ def test_mistakes_are_told():
 
 @pytest.mark.parametrize("name", [name for name in DATASETS if name != "digits"])
 def test_a_set_that_is_not_there(name, tmp_path):
-    with pytest.raises(ReproError, match=f"data set '{name}' is not in .*: run `repro data fetch {name}`"):
+    mend = DATASETS[name].bring or f"run `repro data fetch {name}`"
+    with pytest.raises(ReproError, match=f"data set '{name}' is not in .*: {mend}"):
         load(name, root=tmp_path)
     assert {state for _, state in verify(name, tmp_path)} == {"missing"}
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from repro.checks import SCORE_CHECKS
 from repro.errors import ReproError
 from repro.masks import Masks
 from repro.models import build, prunable
@@ -66,10 +67,18 @@ def sample(per_class: int, draw: int) -> tuple[Tensor, Tensor]:
     return images, torch.arange(CLASSES).repeat_interleave(per_class)
 
 
+def batch(size: int, draw: int) -> tuple[Tensor, Tensor]:
+    generator = stream(draw, "batch", size)
+    return torch.randn(size, *SHAPE, generator=generator), torch.randint(
+        CLASSES, (size,), generator=generator
+    )
+
+
 def context(model: nn.Module | None = None, density=0.2, seed=0, **changes) -> Context:
     model = model or tiny()
     trained = {n: t + 0.1 for n, t in model.state_dict().items()}
-    known: dict[str, Any] = dict(shape=SHAPE, classes=CLASSES, sample=sample, trained=trained) | changes
+    known: dict[str, Any] = dict(shape=SHAPE, classes=CLASSES, sample=sample, batch=batch, trained=trained)
+    known |= changes
     return Context(model, prunable(model), stream(seed, "pruner"), density=density, **known)
 
 
@@ -117,14 +126,15 @@ def loss_with(model: nn.Module, changed: dict[str, Tensor], images: Tensor, labe
 
 @pytest.mark.parametrize("bn", ["train", "eval"])
 @pytest.mark.parametrize("batches", [1, 2])
-def test_snip_is_the_slope_along_a_mask_multiplier(bn, batches):
+@pytest.mark.parametrize("size", [{"samples_per_class": 3}, {"batch_size": 7}], ids=str)
+def test_snip_is_the_slope_along_a_mask_multiplier(bn, batches, size):
     model = tiny(dtype=torch.float64)
     ctx, step = context(model), 1e-5
-    scores = SCORES["snip"](ctx, samples_per_class=3, batches=batches, bn=bn)
+    scores = SCORES["snip"](ctx, **size, batches=batches, bn=bn)
     for name, index in [("stem.weight", 0), ("body.weight", 17), ("shortcut.weight", 5), ("head.weight", 9)]:
         slope = 0.0
         for draw in range(batches):
-            images, labels = sample(3, draw)
+            images, labels = sample(3, draw) if "samples_per_class" in size else batch(7, draw)
             losses = []
             for multiplier in (1 + step, 1 - step):
                 weight = model.state_dict()[name].clone()
@@ -132,6 +142,43 @@ def test_snip_is_the_slope_along_a_mask_multiplier(bn, batches):
                 losses.append(loss_with(model, {name: weight}, images.double(), labels, bn))
             slope += (losses[0] - losses[1]) / (2 * step)
         assert scores[name].flatten()[index].item() == pytest.approx(abs(slope), rel=1e-5)
+
+
+def test_snip_takes_one_size_of_batch_and_needs_a_source_for_it():
+    with pytest.raises(ReproError, match="samples_per_class is not used with batch_size"):
+        SCORES["snip"](context(), samples_per_class=3, batch_size=7)
+    with pytest.raises(ReproError, match="no source of random images"):
+        SCORES["snip"](context(batch=None), batch_size=7)
+    assert needs_data("snip", {"batch_size": 7})
+
+
+@given(
+    size=st.sampled_from([{}, {"samples_per_class": 2}, {"batch_size": 2}, {"batch_size": 9}]),
+    batches=st.sampled_from([1, 3]),
+    reinit=st.sampled_from(["none", "xavier_normal"]),
+    bn=st.sampled_from(["train", "eval"]),
+    density=st.floats(0.02, 0.9),
+    change=st.sampled_from([None, *SCORE_CHECKS.values()]),
+)
+@settings(deadline=None, max_examples=40, derandomize=True)
+def test_every_way_of_snip_scores_each_weight_and_meets_the_budget(
+    size, batches, reinit, bn, density, change
+):
+    options = {**size, "batches": batches, "reinit": reinit, "bn": bn}
+    scores = SCORES["snip"](context(), **options)
+    assert {n: s.shape for n, s in scores.items()} == {x.name: x.shape for x in prunable(tiny())}
+    assert all(s.min() >= 0 for s in scores.values()) and flat(scores).sum() > 0
+    assert torch.equal(flat(scores), flat(SCORES["snip"](context(), **options)))
+    masks = make_masks(context(density=density), score="snip", score_options=options, change=change)
+    assert masks.kept == math.floor(masks.total * density + 0.5)
+    others = [
+        {**size, "batches": 4 - batches},
+        {**options, "reinit": "none" if reinit != "none" else "xavier_normal"},
+    ]
+    others += [{**options, "bn": "eval" if bn == "train" else "train"}]
+    others += [{k: v for k, v in options.items() if k not in size} | {"batch_size": 11}]
+    for other in others:  # no option does nothing
+        assert not torch.equal(flat(scores), flat(SCORES["snip"](context(), **other)))
 
 
 def test_snip_with_other_weights_sees_them_and_not_ours():
@@ -512,3 +559,81 @@ def test_unknown_words_are_told_with_the_nearest():
     for changes, word in cases:
         with pytest.raises(ReproError, match=word):
             make_masks(context(), **changes)
+
+
+# --- scores upside down
+
+INVERT = SCORE_CHECKS["invert"]
+
+
+def test_inverting_turns_any_ranking_and_leaves_the_scores():
+    scores = {"a": torch.tensor([3.0, 0.0]), "b": torch.tensor([[-2.0, 5.0]], dtype=torch.float64)}
+    before = copy.deepcopy(scores)
+    turned = INVERT(scores)
+    assert flat(turned).tolist() == [-3, 0, 2, -5] and turned["b"].dtype == torch.float64
+    assert all(torch.equal(scores[n], before[n]) for n in before) and flat(INVERT(turned)).equal(flat(before))
+    assert flat(turned).argsort().tolist() == flat(before).argsort(descending=True).tolist()
+
+
+@pytest.mark.parametrize("score", SCORES)
+@given(density=st.floats(0.02, 0.95))
+@settings(deadline=None, max_examples=6, derandomize=True)
+def test_an_inverted_score_keeps_as_many_and_none_of_the_best(score, density):
+    options = FAST.get(score, {}) | ({"iterations": 1} if score == "synflow" else {})
+    best, worst = (
+        make_masks(context(density=density), score=score, score_options=options, change=change)
+        for change in (None, INVERT)
+    )
+    assert worst.kept == best.kept == math.floor(best.total * density + 0.5)
+    shared = sum(int((best[n] & worst[n]).sum()) for n in best)
+    assert shared == max(0, 2 * best.kept - best.total)  # the scores of this network are all different
+    assert worst != best
+
+
+@pytest.mark.parametrize("allocation", [a for a in ALLOCATIONS if a != "smart_ratio"])
+def test_an_allocation_holds_for_inverted_scores_too(allocation):
+    masks = [
+        make_masks(context(density=0.45), score="magnitude", allocation=allocation, change=change)
+        for change in (None, INVERT)
+    ]
+    assert masks[0].kept_per_layer() == masks[1].kept_per_layer() and masks[0] != masks[1]
+
+
+@pytest.mark.parametrize("schedule", ["exponential", "linear"])
+@given(density=st.sampled_from([0.5, 0.2, 0.05]), iterations=st.sampled_from([2, 7, 30]))
+@settings(deadline=None, max_examples=8, derandomize=True)
+def test_inverted_synflow_stays_nested_and_exact(schedule, density, iterations):
+    ctx, seen = context(density=density), []
+
+    def noting(scores):
+        seen.append({n: s.clone() for n, s in scores.items()})
+        return INVERT(scores)
+
+    options = {"iterations": iterations, "schedule": schedule}
+    masks = make_masks(ctx, score="synflow", score_options=options, change=noting)
+    assert masks.kept == math.floor(masks.total * density + 0.5) and len(seen) == iterations
+    pruned = [{n: s == -1 for n, s in scores.items()} for scores in seen]  # as SynFlow marks them
+    for before, after in itertools.pairwise([*pruned, {n: ~m for n, m in masks.items()}]):
+        assert all((before[n] <= after[n]).all() for n in before)
+    assert sum(int(p.sum()) for p in pruned[-1].values()) > 0
+    first, total = seen[0], masks.total
+    gone = torch.cat([pruned[1][n].flatten() for n in first])
+    assert flat(first)[gone].min() >= flat(first)[~gone].max() and 0 < int(gone.sum()) < total
+
+
+def test_dense_layers_stay_whole_under_inverted_scores():
+    masks = make_masks(
+        context(density=0.4),
+        score="synflow",
+        score_options={"iterations": 5},
+        keep_dense=("last",),
+        change=INVERT,
+    )
+    assert masks["head.weight"].all() and masks.kept == math.floor(masks.total * 0.4 + 0.5)
+
+
+def test_a_change_without_effect_is_refused():
+    bernoulli: dict[str, Any] = {"score": "random", "allocation": "erk", "sampler": "bernoulli"}
+    for density, how, word in [(1.0, {"score": "snip"}, "density 1"), (0.2, bernoulli, "does not rank")]:
+        with pytest.raises(ReproError, match=f"no effect: .*{word}"):
+            make_masks(context(density=density), **how, change=INVERT)

@@ -31,6 +31,7 @@ __all__ = [
     "listing",
     "load",
     "normalise",
+    "random_batch",
     "rank_in_class",
     "verify",
 ]
@@ -159,6 +160,28 @@ def balanced_batch(split: Split, per_class: int, classes: int, generator: torch.
     shuffled = torch.randperm(len(labels), generator=generator)
     chosen = shuffled[rank_in_class(labels[shuffled]) < per_class]
     return chosen[torch.argsort(labels[chosen], stable=True)]
+
+
+def random_batch(split: Split, size: int, generator: torch.Generator) -> Tensor:
+    """Choose random examples, whatever their classes.
+
+    Args:
+        split: the examples to choose from.
+        size: number of examples, at least 1.
+        generator: a generator on the CPU.
+
+    Returns:
+        int64 (size,): different indices in random order.
+
+    Raises:
+        ReproError: if there are not as many examples.
+    """
+    if size > len(split.labels):
+        raise ReproError(
+            f"there are {len(split.labels)} training examples, {size} were asked for: "
+            "lower batch_size or enlarge the subset"
+        )
+    return torch.randperm(len(split.labels), generator=generator)[:size]
 
 
 @functools.lru_cache(maxsize=4)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import readers
+from . import readers, tiny
 from .readers import File, Split
 
 Constants = tuple[tuple[float, ...], tuple[float, ...]]  # mean and standard deviation of each channel
@@ -32,6 +32,8 @@ class DataSet:
         read: from the folder of the data to the training and the test split.
         files: the files of the set; none if it comes with a dependency.
         download: puts the files below a folder, from the network.
+        inspect: in place of checksums, tells what is there below a folder and in which state.
+        bring: what to put there by hand, for a set that cannot be downloaded.
         padded: size that is reached by a border of zeros instead of resizing.
     """
 
@@ -46,6 +48,8 @@ class DataSet:
     read: Callable[[Path], tuple[Split, Split]]
     files: Callable[[], list[File]] = list
     download: Callable[[Path], None] = _nothing
+    inspect: Callable[[Path], list[tuple[str, str]]] | None = None
+    bring: str = ""
     padded: int | None = None
 
 
@@ -55,6 +59,7 @@ class DataSet:
 _CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
 _CIFAR10: Constants = (_CIFAR10_MEAN, (0.2023, 0.1994, 0.2010))
 _HALF: Constants = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+_TINY = tiny.Folder(classes=200, size=64, train=100_000, test=10_000)
 
 DATASETS: dict[str, DataSet] = {
     "digits": DataSet(
@@ -132,5 +137,21 @@ DATASETS: dict[str, DataSet] = {
         read=readers.read_svhn,
         files=readers.svhn_files,
         download=readers.downloader("SVHN"),
+    ),
+    "tinyimagenet": DataSet(
+        title="Tiny-ImageNet",
+        classes=_TINY.classes,
+        channels=3,
+        size=_TINY.size,
+        train=_TINY.train,
+        test=_TINY.test,
+        cite="Le and Yang, Tiny ImageNet Visual Recognition Challenge, course CS 231N, Stanford, 2015",
+        normalise={
+            "standard": ((0.480246, 0.448072, 0.397548), (0.276986, 0.269064, 0.282082)),
+            "half": _HALF,
+        },
+        read=_TINY.read,
+        inspect=_TINY.inspect,
+        bring=tiny.BRING,
     ),
 }

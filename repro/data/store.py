@@ -15,27 +15,30 @@ from .sets import DATASETS
 
 
 def verify(name: str, root: str | Path | None = None) -> list[tuple[str, str]]:
-    """Compare the files of a data set with their published checksums.
+    """Compare the files of a data set with their published checksums, or count them where there are none.
 
     Args:
         name: entry of `DATASETS`.
         root: the folder of the data, default `paths.data()`.
 
     Returns:
-        (path below root, "ok", "missing" or "corrupt") for each file; nothing for a set without files.
+        (path below root, "ok", "missing", "corrupt" or "incomplete") for each file, or folder of files with
+        their number; nothing for a set without files.
     """
-    files = pick(DATASETS, name, "data set").files()
-    folder = Path(root or paths.data())
-    return [(path, _state(folder / path, md5)) for path, md5 in files]
+    entry, folder = pick(DATASETS, name, "data set"), Path(root or paths.data())
+    if entry.inspect:
+        return entry.inspect(folder)
+    return [(path, _state(folder / path, md5)) for path, md5 in entry.files()]
 
 
 def require(name: str, root: str | Path) -> None:
     """Refuse a data set that is not there or not sound.
 
     Raises:
-        ReproError: naming the folder or the file, and the command that mends it.
+        ReproError: naming the folder or the file, and the command, or what to do, that mends it.
     """
     states = verify(name, root)
+    mend = DATASETS[name].bring or f"run `repro data fetch {name}`"
     corrupt = [path for path, state in states if state == "corrupt"]
     if corrupt:
         raise ReproError(
@@ -44,12 +47,12 @@ def require(name: str, root: str | Path) -> None:
         )
     missing = [path for path, state in states if state == "missing"]
     if len(missing) == len(states) and missing:
-        raise ReproError(f"data set {name!r} is not in {root}: run `repro data fetch {name}`")
+        raise ReproError(f"data set {name!r} is not in {root}: {mend}")
     if missing:
-        raise ReproError(
-            f"data set {name!r} is incomplete: {Path(root) / missing[0]} is not there: "
-            f"run `repro data fetch {name}`"
-        )
+        raise ReproError(f"data set {name!r} is incomplete: {Path(root) / missing[0]} is not there: {mend}")
+    partial = [path for path, state in states if state == "incomplete"]
+    if partial:
+        raise ReproError(f"data set {name!r} is incomplete: {Path(root) / partial[0]}: {mend}")
 
 
 def fetch(name: str, root: str | Path | None = None) -> str:
@@ -66,12 +69,16 @@ def fetch(name: str, root: str | Path | None = None) -> str:
         What was done, in words.
 
     Raises:
-        ReproError: if the network or the disk fails, or what came has wrong checksums.
+        ReproError: if the network or the disk fails, what came has wrong checksums, or the set cannot be
+            downloaded.
     """
     root = Path(root or paths.data())
-    status = _status([state for _, state in verify(name, root)])
+    status, entry = _status([state for _, state in verify(name, root)]), pick(DATASETS, name, "data set")
     if status in ("ok", "built in"):
-        return "nothing to do: " + ("checksums match" if status == "ok" else "it comes with a dependency")
+        sound = "all images are there" if entry.inspect else "checksums match"
+        return "nothing to do: " + (sound if status == "ok" else "it comes with a dependency")
+    if entry.bring:
+        raise ReproError(f"data set {name!r} cannot be fetched into {root}: {entry.bring}")
     try:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".fetch-{name}-", dir=root) as folder:
@@ -109,9 +116,9 @@ def _status(states: list[str]) -> str:
         return "built in"
     if "corrupt" in states:
         return "corrupt"
-    if "missing" in states:
-        return "incomplete" if "ok" in states else "missing"
-    return "ok"
+    if set(states) <= {"ok", "missing"} and len(set(states)) == 1:
+        return states[0]
+    return "incomplete"
 
 
 def _state(path: Path, md5: str) -> str:

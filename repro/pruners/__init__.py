@@ -8,9 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import torch
+
 from ..errors import ReproError, nearest, pick
 from ..masks import Masks
 from .allocation import ALLOCATIONS
+from .custom import OWN
 from .scores import SCORES, Context
 from .select import CONVENTIONS, Scores, choose, kept_counts, top_k
 
@@ -40,6 +43,7 @@ def make_masks(
     count_dense: bool = True,
     selection: str = "exact",
     sampler: str = "exact",
+    change: Callable[[Scores], Scores] | None = None,
 ) -> Masks:
     """Prune: score the weights, share the budget out between layers, keep the best.
 
@@ -53,12 +57,15 @@ def make_masks(
         count_dense: whether those layers count in the budget.
         selection: "exact", or c1 to c6 for the thresholding of a published code.
         sampler: "exact", or "bernoulli" for random scores within an allocation: each weight by itself.
+        change: applied to the scores before every selection, e.g. to turn the ranking upside down. What an
+            iterative score has pruned stays so.
 
     Returns:
         Masks; everything is kept at density 1, whatever the score.
 
     Raises:
-        ReproError: unknown names or options, an infeasible density, or scores that are no finite numbers.
+        ReproError: unknown names or options, an infeasible density, scores that are no finite numbers, or a
+            change that can have no effect.
     """
     function = pick(SCORES, score, "score")
     _check_options(function, score_options, f"score {score!r}")
@@ -66,6 +73,9 @@ def make_masks(
         rule = pick(ALLOCATIONS, allocation, "allocation")
         _check_options(rule, allocation_options, f"allocation {allocation!r}")
     _check_choice(score, allocation, selection, sampler, keep_dense)
+    if change and (ctx.density == 1 or sampler != "exact"):
+        why = "at density 1 everything is kept" if ctx.density == 1 else f"sampler {sampler!r} does not rank"
+        raise ReproError(f"changed scores have no effect: {why}; remove the check")
     if ctx.density == 1:
         return Masks.ones(ctx.layers)
     select = partial(
@@ -78,8 +88,24 @@ def make_masks(
         count_dense=count_dense,
         sampler=sampler,
     )
+    select = _changed(change, select) if change else select
     ctx = dataclasses.replace(ctx, select=lambda scores, density: select(scores, density=density))
     return select(function(ctx, **(score_options or {})), density=ctx.density)
+
+
+def _changed(change: Callable[[Scores], Scores], select: Callable[..., Masks]) -> Callable[..., Masks]:
+    """Change the scores before each selection; what an earlier one has pruned then ranks below everything."""
+    before: dict[str, torch.Tensor] = {}
+
+    def again(scores: Scores, density: float) -> Masks:
+        changed = dict(change(scores))
+        for name, mask in before.items():
+            changed[name] = changed[name].masked_fill(~mask, torch.finfo(changed[name].dtype).min)
+        masks = select(changed, density=density)
+        before.update(masks)
+        return masks
+
+    return again
 
 
 def needs_pretraining(score: str, options: Mapping[str, Any] | None = None) -> bool:
@@ -89,9 +115,13 @@ def needs_pretraining(score: str, options: Mapping[str, Any] | None = None) -> b
 
 
 def needs_data(score: str, options: Mapping[str, Any] | None = None) -> bool:
-    """Tell whether a score depends on data: by option `samples_per_class`, or by a trained network."""
+    """Tell whether a score depends on data: by option `samples_per_class`, or by a trained network.
+
+    Of somebody's own function a trial has found out.
+    """
     defaults = inspect.signature(pick(SCORES, score, "score")).parameters
-    return "samples_per_class" in defaults or needs_pretraining(score, options)
+    asks = OWN[score].uses_data if score in OWN else "samples_per_class" in defaults
+    return asks or needs_pretraining(score, options)
 
 
 def _check_options(function: Callable[..., Any], options: Mapping[str, Any] | None, what: str) -> None:

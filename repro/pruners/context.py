@@ -32,6 +32,7 @@ class Context:
         classes: number of classes.
         sample: `sample(per_class, draw)` gives normalised images and labels, `per_class` of each class in
             order of class; another `draw` is another batch.
+        batch: `batch(size, draw)` gives as much of `size` random images, for scores that do not balance classes.
         density: fraction of weights to keep, in (0, 1].
         trained: state after dense training, for scores that need it.
         select: masks from scores at a density, the way the final masks are chosen; for iterative scores.
@@ -44,6 +45,7 @@ class Context:
     classes: int
     sample: Callable[[int, int], tuple[Tensor, Tensor]]
     density: float
+    batch: Callable[[int, int], tuple[Tensor, Tensor]] | None = None
     trained: Mapping[str, Tensor] | None = None
     select: Callable[[Scores, float], Masks] | None = None
 

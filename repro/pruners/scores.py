@@ -16,6 +16,7 @@ from .context import Context, Count, twin, weights_of
 from .select import Scores
 from .synflow import synflow
 
+SAMPLES = 10  # images of each class, where nothing else is said
 GRAPHS = 2  # second derivatives held in memory at once
 
 
@@ -44,7 +45,8 @@ def magnitude(ctx: Context, *, of: Literal["trained", "init"] = "trained") -> Sc
 def snip(
     ctx: Context,
     *,
-    samples_per_class: Count = 10,
+    samples_per_class: Count = SAMPLES,
+    batch_size: Annotated[int, Field(ge=2)] | None = None,
     batches: Count = 1,
     reinit: Literal["none", "xavier_normal"] = "none",
     bn: Literal["train", "eval"] = "train",
@@ -54,19 +56,26 @@ def snip(
     Source: Lee et al. 2019 (SNIP), connection sensitivity.
 
     Args:
-        samples_per_class: images of each class in a batch.
+        samples_per_class: images of each class in a batch (Su et al.: 10).
+        batch_size: instead, so many random images of whatever classes, as in a step of training (the authors'
+            code: 100, answer42: 64, Gohil et al.: 512).
         batches: how many batches; their gradients are added up before the absolute value.
         reinit: score the weights themselves, or others drawn anew for scoring (answer42, Gohil et al.).
         bn: batch norm by batch statistics, or by running ones. Dropout is always off.
 
+    Raises:
+        ReproError: both sizes of a batch are given.
+
     Differs from the reference: not divided by the sum of all scores, which changes no order.
     """
+    if batch_size is not None and samples_per_class != SAMPLES:
+        raise ReproError("snip: samples_per_class is not used with batch_size; remove one of them")
     model = twin(ctx.model, bn)
     weights = weights_of(model, ctx.layers)
     if pick({"none": False, "xavier_normal": True}, reinit, "snip.reinit"):
         _redraw(weights, ctx.generator)
     sums = [torch.zeros_like(w) for w in weights]
-    for images, labels in _batches(ctx, samples_per_class, batches, weights[0]):
+    for images, labels in _batches(ctx, samples_per_class, batches, weights[0], batch_size):
         loss = F.cross_entropy(model(images), labels)
         for total, slope in zip(sums, torch.autograd.grad(loss, weights), strict=True):
             total += slope
@@ -76,7 +85,7 @@ def snip(
 def grasp(
     ctx: Context,
     *,
-    samples_per_class: Count = 10,
+    samples_per_class: Count = SAMPLES,
     batches: Count = 1,
     temperature: Annotated[float, Field(gt=0)] = 200.0,
     bn: Literal["train", "eval"] = "train",
@@ -157,9 +166,13 @@ def _redraw(weights: Sequence[Tensor], generator: torch.Generator) -> None:
             w.copy_(fresh)
 
 
-def _batches(ctx: Context, per_class: int, batches: int, like: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(
+    ctx: Context, per_class: int, batches: int, like: Tensor, size: int | None = None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    if size is not None and ctx.batch is None:
+        raise ReproError("batch_size: no source of random images is given; use samples_per_class")
     for draw in range(batches):
-        images, labels = ctx.sample(per_class, draw)
+        images, labels = ctx.batch(size, draw) if size and ctx.batch else ctx.sample(per_class, draw)
         yield images.to(like).contiguous(), labels.to(like.device)
 
 
