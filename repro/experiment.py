@@ -6,7 +6,8 @@ any check, so that one ticket serves them all. Locks see to it that two processe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,28 +16,27 @@ import torch
 
 from . import checkpoint, files, measure, record
 from .data import Data
-from .masks import Masks, Ticket
+from .errors import ReproError
+from .facts import head, measured
+from .masks import Masks, Ticket, texts
 from .materials import (
     data_of,
     device,
     keep_memory,
-    macs,
     network,
     precision_for,
     threads,
     threads_for,
     training_data,
 )
-from .models import prunable
-from .precision import flags
 from .settings import Settings
-from .tickets import pretraining, ticket_of
-from .train import Outcome, Report, Stopped, train
+from .tickets import pretraining, ticket_of, unchecked
+from .train import AfterEpoch, Report, Stopped, train
 
 Stop = Callable[[], bool]
 
 
-def make_ticket(s: Settings, *, stop: Stop = lambda: False, report: Report = lambda *_: None) -> Ticket:
+def make_ticket(s: Settings, *, stop: Stop = lambda: False) -> Ticket:
     """Make, or fetch, the ticket of a run, with its check applied, training the dense network first if need be.
 
     Raises:
@@ -44,11 +44,17 @@ def make_ticket(s: Settings, *, stop: Stop = lambda: False, report: Report = lam
         Stopped: when asked to stop.
     """
 
-    def trained() -> dict[str, torch.Tensor]:
+    def trained(epochs: int | None) -> dict[str, torch.Tensor]:
         before = pretraining(s)
         assert before is not None
-        run(before, weights=True, threads_offered=torch.get_num_threads(), stop=stop, report=report)
-        return checkpoint.load_tensors(record.folder(before.key()) / "weights.safetensors")[0]
+        kept = () if epochs is None else (epochs,)
+        offered = torch.get_num_threads()
+        made = run(before, weights=True, snapshots=kept, threads_offered=offered, stop=stop)
+        if made["status"] != "done":
+            raise ReproError(
+                f"the dense run {before.key()} {made['status']}, no ticket can be cut: {made['reason']}"
+            )
+        return checkpoint.load_tensors(weights_file(record.folder(before.key()), epochs))[0]
 
     def pause() -> None:
         if stop():
@@ -57,10 +63,36 @@ def make_ticket(s: Settings, *, stop: Stop = lambda: False, report: Report = lam
     return ticket_of(s, trained, pause)
 
 
+def weights_file(folder: Path, epochs: int | None = None) -> Path:
+    """Name the file of a dense run's weights, after so many epochs or (None) the last."""
+    return folder / ("weights.safetensors" if epochs is None else f"weights-{epochs}.safetensors")
+
+
+def _snapshots(folder: Path) -> list[int]:
+    names = [path.stem.removeprefix("weights-") for path in folder.glob("weights-*.safetensors")]
+    return [int(name) for name in names if name.isdecimal()]
+
+
+def kept(s: Settings, snapshots: Iterable[int] = ()) -> bool:
+    """Tell whether the trained weights of a dense run are here, and those after each of some epochs.
+
+    A run that diverged has no later ones, and does not get them by another training.
+    """
+    folder = record.folder(s.key())
+    if not weights_file(folder).exists():
+        return False
+    return all(weights_file(folder, n).exists() for n in snapshots) or not _finished(folder)
+
+
+def _finished(folder: Path) -> bool:
+    return record.read(folder / "record.json")["status"] == "done" if (folder / "DONE").exists() else True
+
+
 def run(
     s: Settings,
     *,
     weights: bool = False,
+    snapshots: Sequence[int] = (),
     threads_offered: int = 1,
     stop: Stop = lambda: False,
     report: Report = lambda *_: None,
@@ -69,7 +101,8 @@ def run(
 
     Args:
         s: the run.
-        weights: insist on the trained weights, which published records lack; for dense runs.
+        weights: insist on the trained weights, which published records lack, and tickets unless asked.
+        snapshots: insist, with `weights`, on those after each of these epochs too.
         threads_offered: CPU threads that a large network may use; their number can change the last bits.
         stop: asked before each step; on True the run is saved and `Stopped` raised.
         report: told steps done, steps in all and the newest row of the curve.
@@ -81,29 +114,32 @@ def run(
     folder = record.folder(s.key())
 
     def made() -> bool:
-        return (folder / "weights.safetensors").exists() if weights else record.find(s.key()) is not None
+        return kept(s, snapshots) if weights else record.find(s.key()) is not None
 
     if not made():
         with files.lock(folder / "lock"):
             if not made():  # another process may have made it while we waited
-                _train_and_record(s, folder, threads_offered, stop, report)
+                _train_and_record(s, folder, threads_offered, stop, report, snapshots, weights)
     found = record.find(s.key())
     assert found is not None
     return record.read(found)
 
 
-def _train_and_record(s: Settings, folder: Path, offered: int, stop: Stop, report: Report) -> None:
+def _train_and_record(
+    s: Settings, folder: Path, offered: int, stop: Stop, report: Report, snapshots: Sequence[int], keep: bool
+) -> None:
     record.begin(s.key(), s.changed())
     began, where, data = datetime.now(UTC), device(), data_of(s)
     keep_memory()
     measure.reset_peak_memory(where)
     resume, held = folder / "checkpoint.safetensors", folder / "masks.safetensors"
-    before = checkpoint.read_about(resume) if resume.exists() else {}
+    snapshots = sorted({*snapshots, *_snapshots(folder)})  # those there belong to the same training again
+    before = _under_way(folder, resume, snapshots)
     precision = before.get("precision") or precision_for(s, data, where)
     with threads(before.get("threads") or threads_for(s, data, offered)):
-        model, masks = _start(s, data, held if before else None, stop, report)
-        if masks and not before:
-            masks.save(held)  # with the checkpoint all that is needed to go on, here or elsewhere
+        model, masks, overlap = _start(s, data, held if before else None, stop)
+        if masks and not before:  # with the checkpoint all that is needed to go on, here or elsewhere
+            masks.save(held, {"overlap": json.dumps(overlap)})
         model.to(device=where, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         outcome = train(
             model,
@@ -114,81 +150,61 @@ def _train_and_record(s: Settings, folder: Path, offered: int, stop: Stop, repor
             resume=resume,
             stop=stop,
             report=report,
+            after_epoch=_keeper(folder, snapshots),
         )
-        facts = {
+        ended = {
             "status": outcome.status,
             "reason": outcome.reason,
             "when": began.isoformat(timespec="seconds"),
+            "overlap": overlap,
         }
-        measured = _measured(s, model, data, outcome, masks, where, precision)
-    if masks is None:
-        checkpoint.save_tensors(folder / "weights.safetensors", model.state_dict(), {"settings": s.changed()})
-    record.finish(s.key(), head(s) | facts | measured)
+        found = measured(s, model, data, outcome, masks, where, precision)
+    if masks is None or keep:
+        checkpoint.save_tensors(weights_file(folder), model.state_dict(), {"settings": s.changed()})
+    record.finish(s.key(), head(s) | ended | found)
     resume.unlink(missing_ok=True)
     held.unlink(missing_ok=True)
 
 
+def _under_way(folder: Path, resume: Path, snapshots: Sequence[int]) -> dict[str, Any]:
+    """Read what a checkpoint knows of its run; one that is past a snapshot which is missing is dropped."""
+    before = checkpoint.read_about(resume) if resume.exists() else {}
+    done = len(before.get("curve", ()))
+    if any(n <= done and not weights_file(folder, n).exists() for n in snapshots):
+        resume.unlink()
+        return {}
+    return before
+
+
+def _keeper(folder: Path, snapshots: Sequence[int]) -> AfterEpoch:
+    def keep(epochs: int, model: torch.nn.Module) -> None:
+        if epochs in snapshots:
+            checkpoint.save_tensors(weights_file(folder, epochs), model.state_dict())
+
+    return keep
+
+
 def _start(
-    s: Settings, data: Data, held: Path | None, stop: Stop, report: Report
-) -> tuple[torch.nn.Module, Masks | None]:
-    """Give the network at its initial weights and its masks; those in `held`, if given, of a run that goes on."""
+    s: Settings, data: Data, held: Path | None, stop: Stop
+) -> tuple[torch.nn.Module, Masks | None, dict[str, float] | None]:
+    """Give the network at its first weights, its masks and their overlap with those of the unchecked ticket.
+
+    Args:
+        s: the run.
+        data: its images.
+        held: masks and overlap of a run that goes on, if any.
+        stop: asked now and then.
+    """
     model = network(s, data)
     if s.ticket.score is None:
-        return model, None
+        return model, None, None
     if held and held.exists():
-        return model, Masks.load(held)  # the weights come from the checkpoint
-    ticket = make_ticket(s, stop=stop, report=report)
+        return model, Masks.load(held), json.loads(texts(held).get("overlap", "null"))
+    ticket = make_ticket(s, stop=stop)  # where held is not: the weights come from the checkpoint
     model.load_state_dict(ticket.weights)
-    return model, ticket.masks
-
-
-def head(s: Settings) -> dict[str, Any]:
-    """Give the part of a record that is known before the run."""
-    settings = {k: v.model_dump() if hasattr(v, "model_dump") else v for k, v in dict(s).items()}
-    return {"format": record.FORMAT, "key": s.key(), "command": s.command(), "settings": settings}
-
-
-def _measured(
-    s: Settings,
-    model: torch.nn.Module,
-    data: Data,
-    outcome: Outcome,
-    masks: Masks | None,
-    where: torch.device,
-    precision: str,
-) -> dict[str, Any]:
-    layers, costs = prunable(model), macs(s, data)
-    kept = masks.kept_per_layer() if masks else {layer.name: layer.numel for layer in layers}
-    densities = {layer.name: kept[layer.name] / layer.numel for layer in layers}
-    curve = outcome.curve
-    best = max(curve, key=lambda row: row["test_accuracy"])
-    total = sum(layer.numel for layer in layers)
-    return {
-        "accuracy": {
-            "final": curve[-1]["test_accuracy"],
-            "best": best["test_accuracy"],
-            "best_epoch": best["epoch"],
-            "top5": curve[-1]["test_top5"],
-            "validation": curve[-1].get("validation_accuracy"),
-        },
-        "density": sum(kept.values()) / total,
-        "params": sum(p.numel() for p in model.parameters()),
-        "flops": measure.flops(costs, densities),
-        "seconds": {"total": outcome.seconds},
-        "memory_mb": measure.peak_memory_mb(where),
-        "environment": record.environment()
-        | {"device": measure.device_name(where), "threads": torch.get_num_threads(), "precision": precision}
-        | flags(where),
-        "layers": [
-            {
-                "name": layer.name,
-                "shape": list(layer.shape),
-                "kept": int(kept[layer.name]),
-                "total": layer.numel,
-                "density": densities[layer.name],
-                "macs": costs[layer.name],
-            }
-            for layer in layers
-        ],
-        "curve": {k: [row.get(k) for row in curve] for k in curve[0]},
-    }
+    plain = unchecked(s)
+    if plain is None:
+        return model, ticket.masks, None
+    other = make_ticket(plain, stop=stop).masks
+    found = {"value": ticket.masks.overlap(other), "expected": ticket.masks.expected_overlap(other)}
+    return model, ticket.masks, found

@@ -178,6 +178,15 @@ class Masks(Mapping[str, Tensor]):
         return cls({layer.name: torch.ones(layer.shape, dtype=torch.bool) for layer in layers})
 
 
+def texts(path: str | Path) -> dict[str, str]:
+    """Read the texts that `Masks.save` stored beside masks; raise ReproError when the file is damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (OSError, SafetensorError) as error:
+        raise ReproError(f"masks: cannot read {path}: {error}; remove it and prune again") from None
+
+
 def mask_from_nonzero(state: Mapping[str, Tensor], layers: Iterable[Layer]) -> Masks:
     """Guess masks from weights that are exactly zero: only to import checkpoints that hold no masks.
 

@@ -58,7 +58,14 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"sgd": sgd, "adam
 
 
 def rate(
-    schedule: str, options: dict[str, Any], *, epochs: int, steps: int, warmup: float, per_step: bool
+    schedule: str,
+    options: dict[str, Any],
+    *,
+    epochs: int,
+    steps: int,
+    warmup: float,
+    per_step: bool,
+    start: int = 0,
 ) -> Callable[[int], float]:
     """Make the function from the global step to the factor on the base learning rate.
 
@@ -66,18 +73,24 @@ def rate(
     replication. Changed once an epoch the factor of warm-up epoch e is (e + 1) / warmup; changed at every step it
     starts from 0.
 
+    A training may begin later in the schedule, as after rewinding; beyond its end the last value stays.
+    Differs from answer42's code, which changes the rate only at the very epoch of a milestone: rewound to an
+    epoch beyond the first one it trains on at the full rate until the second.
+
     Args:
         schedule: a name of SCHEDULES.
         options: its keyword options.
-        epochs: length of the training.
+        epochs: length of the schedule.
         steps: optimisation steps of one epoch.
         warmup: epochs of warm-up, in [0, epochs).
         per_step: whether the rate changes at every step or once an epoch.
+        start: epoch of the schedule, in [0, epochs], at which the training begins.
     """
     shape = SCHEDULES[schedule]
+    last = epochs - (1 / steps if per_step else 1)
 
     def factor(global_step: int) -> float:
-        now = global_step / steps if per_step else global_step // steps
+        now = min(start + (global_step / steps if per_step else global_step // steps), last)
         if now < warmup:
             return now / warmup if per_step else (now + 1) / warmup
         return shape((now - warmup) / (epochs - warmup), **options)

@@ -14,25 +14,31 @@ import pandas as pd
 import torch
 
 from . import files, flight, paths, record
+from . import track as curves
 from .data.store import require
 from .errors import ReproError
-from .experiment import head
+from .experiment import kept
+from .facts import head
 from .materials import device
 from .progress import Waiting
 from .settings import Settings, unique
-from .tickets import pretraining
+from .tickets import needs
 from .workers import Event, Job, lanes
 
 Todo = dict[str, Job]
 
 
-def plan(runs: Sequence[Settings]) -> Todo:
-    """List what must be trained: missing runs and the pre-training they need, whose weights must be kept."""
-    missing = [s for s in unique(runs) if record.find(s.key()) is None]
-    before = unique([p for s in missing if (p := pretraining(s)) and not _under_way(s)])
-    weightless = [p for p in before if not (record.folder(p.key()) / "weights.safetensors").exists()]
-    todo = {p.key(): Job(p, True) for p in weightless}
-    return todo | {s.key(): Job(s) for s in missing if s.key() not in todo}
+def plan(runs: Sequence[Settings], weights: bool = False) -> Todo:
+    """List what must be trained: missing runs (or weights) and the pre-training they need, whose weights are kept."""
+    missing = [s for s in unique(runs) if record.find(s.key()) is None or (weights and not kept(s))]
+    todo: Todo = {}
+    for need in (need for s in missing if not _under_way(s) for need in needs(s)):
+        key, snapshots = need.settings.key(), set(need.snapshots)
+        if key in todo:
+            snapshots |= set(todo[key].snapshots)
+        if not kept(need.settings, snapshots):
+            todo[key] = Job(need.settings, True, tuple(sorted(snapshots)))
+    return todo | {s.key(): Job(s, weights) for s in missing if s.key() not in todo}
 
 
 def _under_way(s: Settings) -> bool:
@@ -80,8 +86,8 @@ def _each(todo: Todo, workers: int, budget: float | None) -> Iterator[tuple[str,
 
 def _ready(waiting: Todo, running: set[str]) -> list[str]:
     def blocked(job: Job) -> bool:
-        before = pretraining(job.settings)
-        return before is not None and (before.key() in waiting or before.key() in running)
+        before = [need.settings.key() for need in needs(job.settings)]
+        return any(key in waiting or key in running for key in before)
 
     return [key for key, job in waiting.items() if not blocked(job)]
 
@@ -92,6 +98,8 @@ def run_all(
     train: bool = True,
     workers: int | None = None,
     budget: float | None = None,
+    track: str | None = None,
+    weights: bool = False,
 ) -> pd.DataFrame:
     """Train what is missing of `runs` and give one table row for each; one that fails does not stop the others.
 
@@ -101,13 +109,20 @@ def run_all(
         workers: runs in flight; by default one for each core, or what was measured to be best on a GPU.
         budget: seconds after which everything under way is saved and stopped, with status "stopped"; the same
             call goes on from there.
+        track: "tensorboard" or "wandb": write the curves of all runs, those under way epoch by epoch.
+        weights: keep the trained weights, of tickets too; a finished run without them is trained again.
 
     Raises:
-        ReproError: when data are missing, a worker died, or the build folder cannot be written.
+        ReproError: when data, or the library to track with, are missing, a worker died, or the build folder
+            cannot be written.
     """
+    if track:
+        curves.require(track)
     runs = unique(runs)
-    todo = plan(runs) if train else {}
+    todo = {key: job._replace(track=track) for key, job in plan(runs, weights).items()} if train else {}
     ended = _train(todo, workers, budget) if todo else {}
+    if track:
+        curves.catch_up(track, ((s, record.read(path)) for s in runs if (path := record.find(s.key()))))
     frame = table(runs)
     for key, (status, reason) in ended.items():
         frame.loc[frame["key"] == key, ["status", "reason"]] = [status, reason]

@@ -10,7 +10,7 @@ import json
 import math
 import platform
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -41,6 +41,11 @@ COLUMNS = [
     "best",
     "top5",
     "collapsed",
+    "overlap",
+    "overlap_expected",
+    "effective",
+    "dead",
+    "units",
     "params",
     "flops_ratio",
     "seconds",
@@ -108,13 +113,20 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def method(ticket: Mapping[str, Any]) -> str:
-    """Name what a ticket is made by: `dense`, the score, the allocation of a random mask, or both."""
+    """Name what a ticket is made by: `dense`, the score, the allocation of a random mask, or both.
+
+    `@trained` or `@rewound` follows when it starts from such weights and not from the initial ones.
+    """
     score, allocation = ticket["score"], ticket["allocation"]
     if score is None:
         return "dense"
-    if allocation == "global":
-        return score
-    return allocation if score == "random" else f"{score}+{allocation}"
+    if ticket.get("of", "trained") != "trained":
+        score = f"{score}:{ticket['of']}"
+    if ticket.get("family", "quadratic") != "quadratic":
+        allocation = f"{allocation}:{ticket['family']}"
+    name = score if allocation == "global" else allocation if score == "random" else f"{score}+{allocation}"
+    start = ticket.get("weights", "init")
+    return name if start == "init" else f"{name}@{start}"
 
 
 def row(
@@ -123,6 +135,7 @@ def row(
     """Make the table row of a run from its settings and, once it is there, its record."""
     s, r = settings, record or {}
     accuracy, environment = r.get("accuracy", {}), r.get("environment", {})
+    overlap, layers = r.get("overlap") or {}, r.get("layers") or []
     return {
         "data": s["data"]["name"],
         "model": s["model"]["name"],
@@ -138,7 +151,12 @@ def row(
         "accuracy": accuracy.get("final"),
         "best": accuracy.get("best"),
         "top5": accuracy.get("top5"),
-        "collapsed": sum(layer["kept"] == 0 for layer in r["layers"]) if r.get("layers") else None,
+        "collapsed": sum(layer["kept"] == 0 for layer in layers) if layers else None,
+        "overlap": overlap.get("value"),
+        "overlap_expected": overlap.get("expected"),
+        "effective": _total(layers, "effective", of="total"),
+        "dead": _total(layers, "dead"),
+        "units": _total(layers, "units"),
         "params": r.get("params"),
         "flops_ratio": r.get("flops", {}).get("ratio"),
         "seconds": r.get("seconds", {}).get("total"),
@@ -155,6 +173,13 @@ def row(
     }
 
 
+def _total(layers: Sequence[Mapping[str, Any]], name: str, of: str | None = None) -> float | None:
+    """Add up a count over layers, as a share of another if `of` names one; None if a record does not have it."""
+    if not layers or any(layer.get(name) is None for layer in layers):
+        return None
+    return sum(layer[name] for layer in layers) / (sum(layer[of] for layer in layers) if of else 1)
+
+
 def frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """Bring rows into the one table that every page reads."""
     table = pd.DataFrame(list(rows), columns=COLUMNS)
@@ -164,6 +189,11 @@ def frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         "top5",
         "realised",
         "collapsed",
+        "overlap",
+        "overlap_expected",
+        "effective",
+        "dead",
+        "units",
         "params",
         "flops_ratio",
         "seconds",

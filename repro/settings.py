@@ -9,13 +9,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from .checks import DATA_CHECKS, MASK_CHECKS
+from .checks import DATA_CHECKS, MASK_CHECKS, SCORE_CHECKS
 from .data import DATASETS
 from .data.augment import AUGMENTATIONS
 from .errors import ReproError, nearest, pick
 from .models import MODELS, check_input
 from .optim import OPTIMIZERS, SCHEDULES
-from .pruners import ALLOCATIONS, SCORES, needs_data
+from .pruners import ALLOCATIONS, SCORES, needs_data, needs_pretraining
 from .section import Section, nothing, one_line
 
 MEANING = 2  # raised when the meaning of a setting changes, so that old results are not taken for new ones
@@ -53,6 +53,19 @@ class Ticket(Section):
     count_dense: bool = True
     selection: Literal["exact", "c1", "c2", "c3", "c4", "c5", "c6"] = "exact"
     sampler: Literal["exact", "bernoulli"] = "exact"
+    weights: Literal["init", "rewound", "trained"] = "init"
+    rewind: Annotated[int, Field(ge=0)] = 0
+    pretrain: Annotated[int, Field(ge=1)] | None = None
+
+    @property
+    def scored_on_trained(self) -> bool:
+        """Whether the score looks at a trained dense network."""
+        return self.score is not None and needs_pretraining(self.score, self.options("score"))
+
+    @property
+    def needs_dense(self) -> bool:
+        """Whether a dense network must be trained first: for the score, or as the weights to start from."""
+        return self.scored_on_trained or self.weights != "init"
 
     @model_validator(mode="after")
     def _all_used(self) -> Ticket:
@@ -67,13 +80,28 @@ class Ticket(Section):
             raise ReproError("ticket.selection: not used by the bernoulli sampler; remove it")
         if not self.count_dense and not self.keep_dense:
             raise ReproError("ticket.count_dense: not used without ticket.keep_dense; remove it")
+        if {"samples_per_class", "batch_size"} <= self.changed().keys():
+            raise ReproError("ticket.samples_per_class: not used with ticket.batch_size; remove one of them")
+        self._start_makes_sense()
         return self
+
+    def _start_makes_sense(self) -> None:
+        if self.weights == "init" and self.rewind:
+            raise ReproError(
+                "ticket.rewind: not used with ticket.weights 'init', only by rewound, trained; remove it"
+            )
+        if self.weights == "rewound" and not self.rewind:
+            raise ReproError(
+                "ticket.rewind: weights rewound to epoch 0 are ticket.weights 'init'; give 1 or more"
+            )
+        if self.pretrain is not None and not self.needs_dense:
+            raise ReproError("ticket.pretrain: this ticket needs no dense training; remove it")
 
 
 class Check(Section):
     """Which sanity check, if any."""
 
-    menus = {"name": {"none": nothing, **MASK_CHECKS, **DATA_CHECKS}}
+    menus = {"name": {"none": nothing, **MASK_CHECKS, **DATA_CHECKS, **SCORE_CHECKS}}
     name: str = "none"
 
 
@@ -119,15 +147,43 @@ class Settings(BaseModel):
         pick(facts.normalise, self.data.normalise, f"data.normalise of {self.data.name}")
         check_input(self.model.name, self.data.size or facts.size)
         name, score = self.check.name, self.ticket.score
-        if name in MASK_CHECKS and score is None:
+        self._dense_run_fits()
+        if name in (*MASK_CHECKS, *SCORE_CHECKS) and score is None:
             raise ReproError(
                 f"check.name: {name!r} changes a ticket, and this run is dense; name a ticket.score"
             )
-        if name in DATA_CHECKS and score and not needs_data(score, self.ticket.options("score")):
+        if name in SCORE_CHECKS and (self.ticket.density == 1 or self.ticket.sampler != "exact"):
+            raise ReproError(f"check.name: {name!r} changes nothing where weights are not ranked; remove it")
+        blind = score and not needs_data(score, self.ticket.options("score")) and not self.ticket.needs_dense
+        if name in DATA_CHECKS and blind:
             raise ReproError(
                 f"check.name: {name!r} corrupts data, and ticket.score {score!r} uses none; remove it"
             )
         return self
+
+    def _dense_run_fits(self) -> None:
+        before = self.dense_epochs
+        if self.ticket.rewind > before:
+            raise ReproError(
+                f"ticket.rewind: {self.ticket.rewind} lies beyond the {before} epochs of the dense run; lower it"
+            )
+        if self.optim.warmup >= before:
+            raise ReproError(
+                f"ticket.pretrain: {before} epochs do not hold the {self.optim.warmup:g} of optim.warmup"
+            )
+
+    @property
+    def dense_epochs(self) -> int:
+        """Epochs of the dense run that the ticket is cut from."""
+        return self.ticket.pretrain or self.optim.epochs
+
+    @property
+    def schedule(self) -> tuple[int, int]:
+        """Epoch of the learning-rate schedule at which training begins, and the schedule's length in epochs.
+
+        A rewound ticket goes on in the schedule of its dense run, from the epoch it is rewound to.
+        """
+        return (self.ticket.rewind, self.dense_epochs) if self.ticket.rewind else (0, self.optim.epochs)
 
     def changed(self) -> dict[str, Any]:
         """Give what differs from the defaults, as nested plain values."""

@@ -4,50 +4,90 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from . import files, paths
-from .checks import DATA_CHECKS, MASK_CHECKS
-from .data import Data, Split, balanced_batch
+from .checks import DATA_CHECKS, MASK_CHECKS, SCORE_CHECKS
+from .data import Data, Split, balanced_batch, random_batch
 from .data.augment import apply, draw, normalise
 from .errors import ReproError
 from .masks import Masks, Ticket
 from .materials import corrupted, data_of, device, network
 from .models import prunable
-from .pruners import Context, make_masks, needs_data, needs_pretraining
+from .pruners import Context, make_masks, needs_data
 from .rng import stream
 from .settings import Settings, digest
 
-Trained = Callable[[], Mapping[str, torch.Tensor]]
+Trained = Callable[[int | None], Mapping[str, torch.Tensor]]
 Pause = Callable[[], None]
+MOVE_MASKS = ("rearrange", "permute_globally")  # the checks on tickets that change which weights are kept
+_BLANK = {name: Settings.model_fields[name].default for name in ("ticket", "check")}
+
+
+class Need(NamedTuple):
+    """A dense run that a ticket needs, and the epochs after which its weights must be kept besides the last."""
+
+    settings: Settings
+    snapshots: tuple[int, ...] = ()
 
 
 def pretraining(s: Settings) -> Settings | None:
-    """Name the dense run that the ticket of `s` is cut from; None when it needs none.
+    """Name the dense run that the ticket of `s` is cut from, or starts from; None when it needs none.
 
     A check that corrupts data corrupts this run (Su et al., LT tickets): the ticket itself is trained on clean data.
     """
-    if s.ticket.score is None or not needs_pretraining(s.ticket.score, s.ticket.options("score")):
+    if not s.ticket.needs_dense:
         return None
-    blank = Settings.model_fields
-    check = s.check if s.check.name in DATA_CHECKS else blank["check"].default
-    return s.model_copy(update={"ticket": blank["ticket"].default, "check": check})
+    check = s.check if s.check.name in DATA_CHECKS else _BLANK["check"]
+    optim = s.optim.model_copy(update={"epochs": s.dense_epochs})
+    return s.model_copy(update={"ticket": _BLANK["ticket"], "check": check, "optim": optim})
 
 
-def _sampler(split: Split, data: Data, s: Settings, where: torch.device) -> Callable[[int, int], Any]:
-    """Make the function that hands a score its class-balanced, augmented batches."""
+def unchecked(s: Settings) -> Settings | None:
+    """Name the ticket, at its initial weights, whose masks those of `s` are compared with.
+
+    None where the check leaves masks as they are, or there is none.
+    """
+    if s.ticket.score is None or s.check.name not in (*DATA_CHECKS, *SCORE_CHECKS, *MOVE_MASKS):
+        return None
+    plain = s.ticket.model_copy(update={"weights": "init", "rewind": 0})
+    return s.model_copy(update={"ticket": plain, "check": _BLANK["check"]})
+
+
+def needs(s: Settings) -> list[Need]:
+    """List the dense runs that must be there before `s` can be trained and its masks compared."""
+    found = []
+    if before := pretraining(s):
+        found.append(Need(before, (s.ticket.rewind,) if s.ticket.weights == "rewound" else ()))
+    clean = unchecked(s)
+    if clean and clean.ticket.scored_on_trained and (before := pretraining(clean)):
+        found.append(Need(before))
+    return found
+
+
+Sampler = Callable[[int, int], tuple[torch.Tensor, torch.Tensor]]
+
+
+def _samplers(split: Split, data: Data, s: Settings, where: torch.device) -> tuple[Sampler, Sampler]:
+    """Make the functions that hand a score its augmented batches: class-balanced ones, and random ones."""
     mean, std = data.constants(s.data.normalise)
 
-    def sample(per_class: int, number: int) -> tuple[torch.Tensor, torch.Tensor]:
-        generator = stream(s.seed, "sample", number)
-        index = balanced_batch(split, per_class, data.classes, generator)
+    def augmented(index: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         draws = draw(s.data.augment, len(index), split.images.shape[-1], generator)
         images = normalise(apply(s.data.augment, split.images[index], draws), mean, std)
         return images.to(where), split.labels[index].to(where)
 
-    return sample
+    def sample(per_class: int, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+        generator = stream(s.seed, "sample", number)
+        return augmented(balanced_batch(split, per_class, data.classes, generator), generator)
+
+    def batch(size: int, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+        generator = stream(s.seed, "batch", number)
+        return augmented(random_batch(split, size, generator), generator)
+
+    return sample, batch
 
 
 def ticket_of(s: Settings, trained: Trained, pause: Pause = lambda: None) -> Ticket:
@@ -55,7 +95,8 @@ def ticket_of(s: Settings, trained: Trained, pause: Pause = lambda: None) -> Tic
 
     Args:
         s: the run; its ticket, check, model, data and seed are used.
-        trained: gives the weights of the dense run that `pretraining` names; called only when needed.
+        trained: gives the weights of the dense run that `pretraining` names, after some epochs or (None) the
+            last; called only when needed.
         pause: called now and then while scoring; what it raises ends the work.
 
     Raises:
@@ -64,9 +105,8 @@ def ticket_of(s: Settings, trained: Trained, pause: Pause = lambda: None) -> Tic
     if s.ticket.score is None:
         raise ReproError("ticket.score: the dense network has no ticket; name a score")
     data = data_of(s)
-    weights = network(s, data).state_dict()
     masks = _masks(s, data, trained, pause)
-    ticket = Ticket(masks, weights, {"settings": s.changed()})
+    ticket = Ticket(masks, _weights(s, data, trained), {"settings": s.changed()})
     if s.check.name in MASK_CHECKS:
 
         def fresh(generator: torch.Generator) -> dict[str, torch.Tensor]:
@@ -77,13 +117,24 @@ def ticket_of(s: Settings, trained: Trained, pause: Pause = lambda: None) -> Tic
     return ticket
 
 
+def _weights(s: Settings, data: Data, trained: Trained) -> Mapping[str, torch.Tensor]:
+    """Give the weights that a ticket starts from."""
+    if s.ticket.weights == "init":
+        return network(s, data).state_dict()
+    return trained(s.ticket.rewind if s.ticket.weights == "rewound" else None)
+
+
 def ticket_key(s: Settings) -> str:
     """Name a ticket before checks: by all that its mask depends on, and nothing else."""
-    parts: dict[str, Any] = {"ticket": s.ticket.changed(), "model": s.model.changed(), "seed": s.seed}
+    start = ("weights", "rewind", "pretrain")
+    ticket = {k: v for k, v in s.ticket.changed().items() if k not in start}
+    parts: dict[str, Any] = {"ticket": ticket, "model": s.model.changed(), "seed": s.seed}
     parts["data"] = s.data.changed()
-    if s.check.name in DATA_CHECKS:
+    score = s.ticket.score
+    sees_data = score is not None and needs_data(score, s.ticket.options("score"))
+    if (s.check.name in DATA_CHECKS and sees_data) or s.check.name in SCORE_CHECKS:
         parts["check"] = s.check.changed()
-    before = pretraining(s)
+    before = pretraining(s) if s.ticket.scored_on_trained else None
     return digest({"ticket": parts, "pretraining": before.key() if before else None})
 
 
@@ -92,7 +143,7 @@ def _masks(s: Settings, data: Data, trained: Trained, pause: Pause) -> Masks:
     with files.lock(path.with_suffix(".lock")):
         if path.exists():
             return Masks.load(path)
-        masks = _score(s, data, trained() if pretraining(s) else None, pause)
+        masks = _score(s, data, trained(None) if s.ticket.scored_on_trained else None, pause)
         masks.save(path, {"settings": json.dumps(s.changed())})
     return masks
 
@@ -105,13 +156,15 @@ def _score(s: Settings, data: Data, trained: Mapping[str, torch.Tensor] | None, 
     split = (
         corrupted(data.train, s, data.classes) if needs_data(score, s.ticket.options("score")) else data.train
     )
+    sample, batch = _samplers(split, data, s, where)
     context = Context(
         model=model,
         layers=prunable(model),
         generator=stream(s.seed, "ticket"),
         shape=data.shape,
         classes=data.classes,
-        sample=_sampler(split, data, s, where),
+        sample=sample,
+        batch=batch,
         trained={k: v.to(where) for k, v in trained.items()} if trained else None,
         density=s.ticket.density,
     )
@@ -125,4 +178,5 @@ def _score(s: Settings, data: Data, trained: Mapping[str, torch.Tensor] | None, 
         count_dense=s.ticket.count_dense,
         selection=s.ticket.selection,
         sampler=s.ticket.sampler,
+        change=SCORE_CHECKS.get(s.check.name),
     ).to("cpu")

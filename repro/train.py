@@ -29,6 +29,7 @@ from .step import Step, make_step
 EVALUATION_BATCH = {"cpu": 250, "cuda": 2500}  # more falls out of a processor's cache; a GPU wants it large
 SAVE_EVERY = 60.0  # seconds between checkpoints
 Report = Callable[[int, int, dict[str, float]], None]
+AfterEpoch = Callable[[int, nn.Module], None]
 
 
 class Stopped(Exception):  # noqa: N818 (not an error: the state is saved)
@@ -104,6 +105,7 @@ def train(
     resume: Path | None = None,
     stop: Callable[[], bool] = lambda: False,
     report: Report = lambda done, total, row: None,
+    after_epoch: AfterEpoch = lambda epochs, model: None,
 ) -> Outcome:
     """Train a network in place and record its curve.
 
@@ -116,6 +118,7 @@ def train(
         resume: the checkpoint file, written now and then and taken up if it is there; None for none.
         stop: asked before each step; on True the state is saved.
         report: told steps done, steps in all and the newest row of the curve.
+        after_epoch: given the epochs done and the network after each, before it is saved.
 
     Raises:
         Stopped: when `stop` said so; the same call goes on from there.
@@ -125,7 +128,7 @@ def train(
     if resume and resume.exists():
         state.restore(resume)
     try:
-        status, reason = _epochs(state, data, s, resume, stop, report)
+        status, reason = _epochs(state, data, s, resume, stop, report, after_epoch)
     except Stopped:
         if resume:
             state.save(resume)
@@ -136,16 +139,24 @@ def train(
 
 
 def _epochs(
-    state: State, data: Data, s: Settings, resume: Path | None, stop: Callable[[], bool], report: Report
+    state: State,
+    data: Data,
+    s: Settings,
+    resume: Path | None,
+    stop: Callable[[], bool],
+    report: Report,
+    after_epoch: AfterEpoch,
 ) -> tuple[str, str | None]:
     per_epoch, o = steps_per_epoch(len(data.train.labels), s.optim.batch), s.optim
+    start, length = s.schedule
     factor = optim.rate(
         o.schedule,
         o.options("schedule"),
-        epochs=o.epochs,
+        epochs=length,
         steps=per_epoch,
         warmup=o.warmup,
         per_step=o.per_step,
+        start=start,
     )
     saved = time.monotonic()
     for epoch in range(state.step // per_epoch, o.epochs):
@@ -153,6 +164,7 @@ def _epochs(
         row = _end_of_epoch(state, data, s, epoch, o.lr * factor(state.step - 1))
         if not math.isfinite(row["train_loss"]):
             return "diverged", f"training loss {row['train_loss']} in epoch {epoch + 1}"
+        after_epoch(epoch + 1, state.update.model)
         report(state.step, per_epoch * o.epochs, row)
         if resume and time.monotonic() - saved > SAVE_EVERY and epoch + 1 < o.epochs:
             state.save(resume)

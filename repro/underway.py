@@ -7,21 +7,22 @@ from typing import Annotated, Literal
 
 import torch
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 
 from . import grids
 from .checkpoint import read_about
 from .data import DATASETS
 from .errors import ReproError
-from .masks import Masks
+from .masks import Masks, texts
 from .models import MODELS, prunable
 from .section import one_line
 from .settings import Settings, parse
-from .vet import Form, short, sized
+from .vet import Form, Overlap, short, sized
 
 SETTINGS_LIMIT = 2**16  # bytes
 TENSORS_LIMIT = 4 * 2**30
+_OVERLAP = TypeAdapter(Overlap | None)
 
 
 class _Progress(Form):
@@ -62,6 +63,10 @@ def check(folder: Path) -> tuple[Settings, int]:
         masks = {k: tuple(v.shape) for k, v in Masks.load(path).items()}
         if masks != {layer.name: layer.shape for layer in prunable(model)}:
             raise ReproError("its masks are not of the network in its settings.yaml")
+        try:
+            _OVERLAP.validate_json(texts(path).get("overlap", "null"))
+        except ValidationError:
+            raise ReproError("its masks hold an overlap that is none") from None
     return s, about.step
 
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .errors import ReproError
-from .experiment import head
+from .facts import head
 from .record import FORMAT
 from .section import one_line
 from .settings import Settings, parse
@@ -55,6 +55,16 @@ class _Layer(Form):
     total: Annotated[int, Field(ge=1)]
     density: Fraction
     macs: Count
+    effective: Count | None = None
+    units: Count | None = None
+    dead: Count | None = None
+
+
+class Overlap(Form):
+    """How far masks agree with those of the unchecked ticket."""
+
+    value: Fraction
+    expected: Fraction
 
 
 class _Record(Form):
@@ -73,6 +83,7 @@ class _Record(Form):
     environment: dict[str, Any]
     layers: Annotated[list[_Layer], Field(min_length=1)]
     curve: dict[str, list[float | None]]
+    overlap: Overlap | None = None
 
     @model_validator(mode="after")
     def _adds_up(self) -> _Record:
@@ -143,8 +154,10 @@ def check(record: Mapping[str, Any]) -> Settings:
     except ReproError as error:
         raise ReproError(short(error)) from None
     own = json.loads(json.dumps(head(s)))
-    for name in ("key", "settings", "command"):
-        if json.dumps(own[name], sort_keys=True) != json.dumps(record[name], sort_keys=True):
+    given = {name: record[name] for name in ("key", "settings", "command")}
+    own["settings"] = _where_given(own["settings"], given["settings"])
+    for name, value in given.items():
+        if json.dumps(own[name], sort_keys=True) != json.dumps(value, sort_keys=True):
             raise ReproError(
                 f"its {name} does not follow from its settings, which give key {own['key']}: "
                 "changed, or of another version of repro"
@@ -152,6 +165,15 @@ def check(record: Mapping[str, Any]) -> Settings:
     if form.status == "done" and len(form.curve["test_accuracy"]) != s.optim.epochs:
         raise ReproError("its curve is shorter or longer than optim.epochs")
     return s
+
+
+def _where_given(own: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out the settings that a record does not have: it may be older than they are, and has their default."""
+    return {
+        k: _where_given(v, given[k]) if isinstance(v, dict) and isinstance(given[k], Mapping) else v
+        for k, v in own.items()
+        if k in given
+    }
 
 
 def short(error: object) -> str:

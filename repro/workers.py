@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from multiprocessing.synchronize import Event as ProcessEvent
@@ -18,7 +18,9 @@ from typing import Any, NamedTuple
 import torch
 
 from .experiment import run
+from .pruners import custom
 from .settings import Settings
+from .track import tracked
 from .train import Stopped
 
 Event = threading.Event | ProcessEvent
@@ -27,11 +29,13 @@ _stream = threading.local()
 
 
 class Job(NamedTuple):
-    """A run to make: its settings, whether its weights must be kept, the CPU threads it may use."""
+    """A run to make: its settings, whether its weights must be kept and after which epochs, CPU threads, curves."""
 
     settings: Settings
     weights: bool = False
+    snapshots: tuple[int, ...] = ()
     threads: int = 1
+    track: str | None = None
 
 
 class Lanes(NamedTuple):
@@ -43,7 +47,18 @@ class Lanes(NamedTuple):
 
 def _make(job: Job, stop: Callable[[], bool]) -> str:
     try:
-        made = run(job.settings, weights=job.weights, threads_offered=job.threads, stop=stop)
+        made = tracked(
+            job.track,
+            job.settings,
+            lambda report: run(
+                job.settings,
+                weights=job.weights,
+                snapshots=job.snapshots,
+                threads_offered=job.threads,
+                stop=stop,
+                report=report,
+            ),
+        )
         return str(made["status"])
     except Stopped:
         return "stopped"
@@ -111,12 +126,14 @@ def _work(job: Job) -> str:
     return _make(job, _stop.is_set if _stop else lambda: False)
 
 
-def _start_worker(stop: ProcessEvent) -> None:
+def _start_worker(stop: ProcessEvent, pruners: Sequence[custom.Own]) -> None:
     global _stop
     _stop = stop
     threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent asks us to stop; a run is then saved
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    for own in pruners:
+        custom.register(own)
 
 
 def _end_with_parent() -> None:
@@ -134,7 +151,8 @@ def workers_of(n: int, stop: ProcessEvent | None = None) -> Iterator[ProcessPool
     stop = stop or context.Event()
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"
-    pool = ProcessPoolExecutor(n, mp_context=context, initializer=_start_worker, initargs=(stop,))
+    given = (stop, tuple(custom.OWN.values()))
+    pool = ProcessPoolExecutor(n, mp_context=context, initializer=_start_worker, initargs=given)
     try:
         yield pool
     finally:

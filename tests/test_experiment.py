@@ -104,29 +104,30 @@ def test_corrupting_data_corrupts_the_pretraining_and_not_the_ticket_training(
     s = lt(check__name="random_labels")
     before = pretraining(s)
     assert before == one(check__name="random_labels")
-    labels: dict[bool, torch.Tensor] = {}
+    labels: dict[tuple[bool, str], torch.Tensor] = {}
     real = experiment.train
 
     def spy(model, data, settings, **more):
-        labels[settings.ticket.score is None] = data.train.labels.clone()
+        labels[settings.ticket.score is None, settings.check.name] = data.train.labels.clone()
         return real(model, data, settings, **more)
 
     monkeypatch.setattr(experiment, "train", spy)
     run(s)
     clean = dataset("digits", None, None, 200, 0.0).train.labels
-    assert torch.equal(labels[False], clean)
-    assert not torch.equal(labels[True], clean)
+    assert torch.equal(labels[False, "random_labels"], clean)
+    assert not torch.equal(labels[True, "random_labels"], clean)
+    assert torch.equal(labels[True, "none"], clean), "for the ticket that the masks are compared with"
 
 
 def test_a_score_sees_corrupted_data_only_under_a_data_check(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, torch.Tensor] = {}
-    real = tickets._sampler
+    real = tickets._samplers
 
     def spy(split, data, s, where):
         seen[s.check.name] = split.labels
         return real(split, data, s, where)
 
-    monkeypatch.setattr(tickets, "_sampler", spy)
+    monkeypatch.setattr(tickets, "_samplers", spy)
     clean = dataset("digits", None, None, 200, 0.0).train
     for s in (snip(), snip(check__name="rearrange"), snip(check__name="random_labels")):
         make_ticket(s)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -17,7 +18,8 @@ from hypothesis import strategies as st
 from repro import files, paths, record, vet
 from repro.checkpoint import load_tensors, save_tensors
 from repro.errors import ReproError
-from repro.experiment import head, run
+from repro.experiment import run
+from repro.facts import head
 from repro.grids import expand, plan
 from repro.intake import take
 from repro.pool import table
@@ -119,7 +121,7 @@ def test_each_entry_each_curve_and_each_layer_has_one_line(real) -> None:
     changed["curve"]["train_loss"][0] += 1
     changed["layers"][3]["kept"] += 1
     differing = [a for a, b in zip(lines, text(changed).splitlines(), strict=True) if a != b]
-    assert [line.split(":")[0] for line in differing] == [' "train_loss"', ' {"density"']
+    assert [line.split(":")[0] for line in differing] == [' "train_loss"', ' {"dead"']
 
 
 # --- publishing
@@ -140,7 +142,7 @@ def test_publishing_twice_changes_no_byte_and_the_pages_read_it(
     machine("empty")
     assert record.find(key) == paths.records() / f"{key}.json"
     assert record.read(paths.records() / f"{key}.json") == real
-    assert table([one()]).drop(columns="path").to_dict("records") == ours.to_dict("records")
+    pd.testing.assert_frame_equal(table([one()]).drop(columns="path"), ours)
     assert list(record.load()["key"]) == [key]
     assert publish().there == [key], "what another machine published is there, not missing"
 

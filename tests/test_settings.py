@@ -55,6 +55,34 @@ SNIP = {"ticket": {"score": "snip", "density": 0.1}}
         ({"seed": -1}, ["seed"]),
         ({"data": "cifar10"}, ["data", "expected keys and values"]),
         ({"precision": "float8"}, ["precision"]),
+        (
+            {"ticket": {"score": "snip", "rewind": 3}},
+            ["ticket.rewind", "'init'", "rewound, trained", "remove it"],
+        ),
+        ({"ticket": {"score": "snip", "weights": "rewound"}}, ["ticket.rewind", "epoch 0", "1 or more"]),
+        ({"ticket": {"weights": "trained"}}, ["ticket.weights", "not used without ticket.score"]),
+        ({"ticket": {"score": "snip", "pretrain": 3}}, ["ticket.pretrain", "no dense training", "remove it"]),
+        (
+            {"ticket": {"score": "magnitude", "weights": "trained", "rewind": 41, "pretrain": 40}},
+            ["ticket.rewind", "41", "the 40 epochs", "lower it"],
+        ),
+        (
+            {"ticket": {"score": "magnitude", "pretrain": 3}, "optim": {"epochs": 9, "warmup": 4}},
+            ["ticket.pretrain", "3 epochs", "the 4 of optim.warmup"],
+        ),
+        ({"check": {"name": "invert"}}, ["check.name", "'invert'", "dense"]),
+        (
+            {"check": {"name": "invert"}, "ticket": {"score": "snip"}},
+            ["check.name", "'invert'", "not ranked"],
+        ),
+        (
+            {"ticket": {"score": "snip", "batch_size": 64, "samples_per_class": 5}},
+            ["ticket.samples_per_class", "ticket.batch_size", "remove one"],
+        ),
+        (
+            {"check": {"name": "half_data"}, "ticket": {"score": "random", "density": 0.1}},
+            ["check.name", "uses none"],
+        ),
     ],
 )
 def test_a_slip_is_one_line_that_names_the_place_and_the_mend(values: dict, words: list[str]) -> None:
