@@ -13,6 +13,8 @@ from synthetic import run, runs, without
 
 from repro import cells, claims
 from repro.errors import ReproError
+from repro.report import CHECKS as NAMES
+from repro.report import METHODS
 
 CHECKS = ("none", "random_labels", "pixel_shuffle", "half_data")
 SU = {"data": "cifar10", "model": "vgg19", "width": 1.0, "epochs": 160}
@@ -63,13 +65,29 @@ def rivals(shift=0.0, models=("vgg19",), bad=0, **given):
 
 def test_every_claim_of_the_sections_is_there():
     known = claims.claims()
-    expected = {f"su2020-{i}" for i in (1, 2, 3)} | {
+    expected = {f"su2020-{i}" for i in range(1, 7)} | {
         f"{w}-{i}" for w in ("answer42", "frankle2020") for i in (1, 2)
     }
     assert set(known) == expected
-    assert {c.section for c in known.values()} == {"random-tickets", "corrupted-data", "layerwise-rearrange"}
-    margins = {"su2020-1": 0.5, "su2020-2": 0.5, "su2020-3": 0.5, "answer42-1": 0.75, "answer42-2": 0.7}
+    sections = {"random-tickets", "corrupted-data", "layerwise-rearrange", "partially-trained"}
+    assert {c.section for c in known.values()} == sections | {"ratio-ablations", "answer42"}
+    margins = {
+        "su2020-1": 0.5,
+        "su2020-2": 0.5,
+        "su2020-3": 0.5,
+        "su2020-4": 0.5,
+        "su2020-5": 0.3,
+        "su2020-6": 0.5,
+    }
+    margins |= {"answer42-1": 0.75, "answer42-2": 0.7, "frankle2020-1": 0.0, "frankle2020-2": 0.5}
     assert {name: known[name].margin for name in margins} == margins
+
+
+def test_claims_name_methods_and_checks_that_exist():
+    for claim in claims.claims().values():
+        for part in claim.compare:
+            for menu, known in (("method", METHODS), ("check", NAMES)):
+                assert {*part.run.get(menu, ()), *part.against.get(menu, ())} <= set(known), claim.id
 
 
 def test_every_work_of_a_claim_is_in_the_bibliography():
@@ -117,6 +135,41 @@ def test_published_numbers_have_our_words():
     assert own.query("data == 'cifar100' and model == 'resnet32' and method == 'dense'")[
         "value"
     ].tolist() == [73.57]
+
+
+def test_every_published_row_of_the_seeds_has_a_method_and_a_check_of_ours():
+    for work, rows in (("answer42", 150), ("su2020", 12)):
+        table = claims.published(work, variants=True)
+        assert len(table) == rows
+        assert set(table["method"]) <= set(METHODS) and set(table["check"]) <= set(NAMES)
+        assert table["density"].between(0, 1, inclusive="right").all()
+        assert table.loc[table["method"] == "dense", "density"].eq(1).all()
+
+
+def test_each_word_of_the_replication_becomes_its_method_and_check():
+    table = claims.published("answer42", variants=True)
+    counts = table.groupby(["method", "check", "metric"])["value"].count().to_dict()
+    accuracy, delta = claims.ACCURACY, "delta_to_paper_percentage_points"
+    assert counts == {
+        ("smart_ratio", "none", accuracy): 12,
+        ("smart_ratio", "none", delta): 12,
+        **{("grasp", check, accuracy): 18 for check in ("none", "pixel_shuffle", "rearrange")},
+        ("snip", "none", accuracy): 18,
+        **{("snip", check, accuracy): 12 for check in ("pixel_shuffle", "rearrange")},
+        ("dense", "none", accuracy): 6,
+        ("magnitude@trained", "none", accuracy): 12,
+        ("magnitude+smart_ratio@trained", "none", accuracy): 12,
+    }
+    at = "data == 'cifar10' and model == 'vgg19' and density == 0.02 and method == '{}'"
+    assert table.query(at.format("magnitude@trained"))["value"].tolist() == [10.0]
+    assert table.query(at.format("magnitude+smart_ratio@trained"))["value"].tolist() == [92.93]
+
+
+def test_a_cell_measured_twice_keeps_both_readings_apart():
+    cell = "data == 'cifar100' and model == 'resnet32' and method == 'dense'"
+    both = claims.published("answer42", variants=True).query(cell)
+    assert both.set_index("variant")["value"].to_dict() == {"": 73.57, "SNIP code": 74.22}
+    assert claims.published("answer42").query(cell)["value"].tolist() == [73.57]
 
 
 def test_derived_values_of_su_are_answer42_minus_its_difference():
@@ -317,24 +370,121 @@ def test_the_better_rival_counts():
     assert claims.evaluate("su2020-3", frame).word == "contradicted"
 
 
-def test_order_of_methods_needs_both_halves():
-    def ladder(**shifts):
-        return runs(
-            *({"method": m, "shift": s, "density": d} for m, s in shifts.items() for d in (0.1, 0.05))
-        )
+def ladder(densities=(0.02,), checks=None, **shifts):
+    """Make runs of some methods, with : written __ and @ written ___, and of methods with a check."""
+    names = {name: name.replace("___", "@").replace("__", ":") for name in shifts}
+    return runs(
+        *({"method": names[m], "shift": s, "density": d} for m, s in shifts.items() for d in densities),
+        *(
+            {"method": m, "check": c, "shift": s, "density": d}
+            for (m, c), s in (checks or {}).items()
+            for d in densities
+        ),
+    )
 
-    assert (
-        claims.evaluate("frankle2020-1", ladder(random=-3, snip=-1, grasp=-1, magnitude=0)).word
-        == "supported"
-    )
-    assert (
-        claims.evaluate("frankle2020-1", ladder(random=-1, snip=-3, grasp=-1, magnitude=0)).word
-        == "contradicted"
-    )
-    half = claims.evaluate("frankle2020-1", ladder(random=-3, snip=-1, grasp=-1))
+
+def test_order_of_methods_needs_both_halves():
+    def judge(**shifts):
+        return claims.evaluate("frankle2020-1", ladder((0.1, 0.05), **shifts))
+
+    initial = {"snip": -1, "grasp": -1, "magnitude__init": -1}
+    assert judge(random=-3, **initial, magnitude___trained=0).word == "supported"
+    assert judge(random=-1, **initial | {"snip": -3}, magnitude___trained=0).word == "contradicted"
+    assert judge(random=-3, **initial | {"magnitude__init": -4}, magnitude___trained=0).word == "contradicted"
+    assert judge(random=-3, **initial, magnitude___rewound=-2).word == "contradicted"
+    half = judge(random=-3, **initial)
     assert half.word == "inconclusive" and "no runs planned" in half.reason
-    same = claims.evaluate("frankle2020-1", ladder(random=-1, snip=-1, magnitude=0), margin=2.0)
+    assert judge(random=-3, **initial, magnitude=-2).word == "inconclusive"
+    same = claims.evaluate(
+        "frankle2020-1", ladder((0.1, 0.05), random=-1, snip=-1, magnitude___trained=0), margin=2.0
+    )
     assert same.margin == 0.0 and same.word == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("shuffled", "halved", "word"),
+    [
+        (-2.0, -2.0, "supported"),
+        (-2.0, 0.0, "contradicted"),
+        (0.0, -2.0, "contradicted"),
+        (-2.0, -0.5, "inconclusive"),
+    ],
+)
+def test_trained_weights_have_to_fail_both_checks(shuffled, halved, word):
+    checks = {("magnitude@trained", "shuffle_all"): shuffled, ("magnitude@trained", "half_data"): halved}
+    verdict = claims.evaluate("su2020-4", ladder(magnitude___trained=0.0, snip=0.0, checks=checks))
+    assert verdict.word == word, verdict.reason
+    assert verdict.cells["method"].tolist() == ["magnitude@trained"] * 2
+    assert verdict.cells["control"].tolist() == ["shuffle_all", "half_data"]
+    assert verdict.cells["mean"].to_numpy() == pytest.approx([-shuffled, -halved], abs=0.2)
+
+
+def test_one_of_the_two_checks_alone_supports_nothing():
+    frame = ladder(magnitude___trained=0.0, checks={("magnitude@trained", "shuffle_all"): -2.0})
+    verdict = claims.evaluate("su2020-4", frame)
+    assert verdict.word == "inconclusive" and "1 not run yet" in verdict.reason
+
+
+def test_other_tickets_and_densities_do_not_count_for_trained_weights():
+    checks = {("magnitude@trained", "shuffle_all"): -2.0, ("magnitude@trained", "half_data"): -2.0}
+    checks |= {("snip", "shuffle_all"): 0.0, ("magnitude@rewound", "half_data"): 0.0}
+    good = ladder(magnitude___trained=0.0, magnitude___rewound=0.0, snip=0.0, checks=checks)
+    bad = ladder((0.1,), magnitude___trained=0.0, checks={("magnitude@trained", "half_data"): 0.0})
+    assert claims.evaluate("su2020-4", pd.concat([good, bad])).word == "supported"
+
+
+@pytest.mark.parametrize(
+    ("shift", "word"),
+    [(1.0, "supported"), (0.3, "inconclusive"), (0.0, "contradicted"), (-2.0, "contradicted")],
+)
+def test_hybrid_tickets_have_to_be_better_by_their_margin(shift, word):
+    frame = runs({"method": "magnitude+smart_ratio@trained", "density": 0.02, "shift": shift})
+    other = ladder(smart_ratio=0.0, magnitude___trained=9.0)
+    verdict = claims.evaluate("su2020-5", pd.concat([frame, other]))
+    assert verdict.word == word and len(verdict.cells) == 1
+
+
+@pytest.mark.parametrize(
+    ("uniform", "ascending", "word"),
+    [
+        (-2.0, -3.0, "supported"),
+        (-2.0, 0.0, "contradicted"),
+        (0.5, -2.0, "contradicted"),
+        (-2.0, -0.5, "inconclusive"),
+    ],
+)
+def test_the_falling_ratio_has_to_beat_both_other_shapes(uniform, ascending, word):
+    frame = ladder(
+        smart_ratio=0.0, smart_ratio__uniform=uniform, smart_ratio__ascending=ascending, smart_ratio__cubic=5
+    )
+    verdict = claims.evaluate("su2020-6", frame)
+    assert verdict.word == word, verdict.reason
+    assert len(verdict.cells) == 2
+
+
+SINGLE = [name for name, claim in claims.claims().items() if len(claim.compare) == 1]
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_every_claim_can_end_in_every_word(name):
+    """Runs that differ from their controls by far enough, by far too little, and by just what is asked."""
+    claim = claims.claims()[name]
+    edge = claim.margin if claim.kind in ("better", "published") else -claim.margin
+    enough, little = {"better": (9, -9), "not_worse": (9, -9)}.get(claim.kind, (0, -9))
+    for word, shift in (("supported", enough), ("contradicted", little), ("inconclusive", edge)):
+        frame = published_runs(shift) if claim.kind == "published" else shifted(claim, shift)
+        assert claims.evaluate(name, frame).word == word
+
+
+def shifted(claim, shift):
+    """Make the runs that a claim compares, `shift` above their controls."""
+    (part,), made = claim.compare, {}
+    for chosen, value in ((part.against, 0.0), (part.run, shift)):
+        for method in chosen.get("method", part.run["method"]):
+            for check in chosen.get("check", part.run["check"]):
+                made[method, check] = value
+    places = [(*key, value, density) for key, value in made.items() for density in claim.densities]
+    return runs(*({"method": m, "check": c, "shift": s, "density": d} for m, c, s, d in places))
 
 
 def test_better_than_before_holds_for_keeps_or_raises_but_not_for_equivalence():

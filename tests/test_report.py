@@ -14,6 +14,8 @@ from matplotlib.colors import to_hex, to_rgb
 from synthetic import layers_of, run, runs, without
 
 from repro import claims, report
+from repro.errors import ReproError
+from repro.report.baselines import large
 from repro.report.html import Cell, Column, Table, number, with_interval
 
 METHODS = ("dense", "smart_ratio", "magnitude", "snip", "grasp")
@@ -223,7 +225,174 @@ def test_runs_are_listed_with_how_they_ended():
     assert "diverged: loss is not finite" in text and text.count("<tr>") == 6 and "repro run" in text
 
 
+# ---- every published cell
+
+
+def texts(table):
+    return [[c if isinstance(c, str) else c.text for c in row] for row in table.rows]
+
+
+def test_every_published_cell_appears_without_any_run():
+    table = report.show_cells(runs({}).iloc[:0])
+    rows = texts(table)
+    heads = ["Data", "Network", "Method", "Check", "Density", "Su et al.", "answer42", "Ours"]
+    heads += ["Ours \u2212 Su et al.", "Ours \u2212 answer42", "n"]
+    assert [c.head for c in table.columns] == heads
+    assert len(rows) == 138  # the 150 rows of answer42 less the 12 that are differences
+    assert {row[7] for row in rows} == {"not run"} and {row[10] for row in rows} == {"0"}
+    assert sum(row[5] != "—" for row in rows) == 12 and all(row[6] != "—" for row in rows)
+    assert "all 138 accuracies" in table.caption and "; 0 of them" in table.caption
+
+
+def test_published_cells_stand_in_the_order_of_the_paper():
+    rows = texts(report.show_cells(grid()))  # runs of digits belong to no published cell
+    methods = list(dict.fromkeys(row[2] for row in rows))
+    smart = "Random ticket (smart ratio)"
+    dense, snips = ["Dense", "Dense (SNIP code)"], ["SNIP", "GraSP"]
+    assert methods == [*dense, *snips, smart, "Learning-rate rewinding", "Hybrid ticket"]
+    snip = [row[:5] for row in rows if row[2] == "SNIP"]
+    assert snip[0] == ["CIFAR-10", "VGG-19", "SNIP", "—", "60 %"]
+    assert [row[3] for row in snip[:18]] == [
+        c for c in ("—", "Shuffled pixels", "Mask rearranged in layers") for _ in "123456"
+    ]
+    assert [row[4] for row in snip[:6]] == ["60 %", "40 %", "20 %", "10 %", "5 %", "2 %"]
+    assert [row[1] for row in snip[:36:18]] == ["VGG-19", "ResNet-32, width 2"] and snip[36][0] == "CIFAR-100"
+
+
+def test_a_cell_with_runs_has_both_differences():
+    frame = runs(
+        {
+            "data": "cifar10",
+            "model": "vgg19",
+            "width": 1.0,
+            "epochs": 160,
+            "density": 0.02,
+            "method": "smart_ratio",
+        },
+        base=90.0,
+        spread=0.0,
+        seeds=3,
+    )
+    table = report.show_cells(frame)
+    (row,) = [row for row in texts(table) if row[10] != "0"]
+    assert row[:5] == ["CIFAR-10", "VGG-19", "Random ticket (smart ratio)", "—", "2 %"]
+    # seeds 90, 91, 92: mean 91, half width 4.3027 / sqrt 3 = 2.48; published 92.45 and 92.41
+    assert row[5:] == ["92.45", "92.41", "91.00 ± 2.48", "\u22121.45 ± 2.48", "\u22121.41 ± 2.48", "3"]
+    assert "; 1 of them" in table.caption
+    lost = texts(report.show_cells(without(frame, "diverged", seed=2)))
+    (row,) = [row for row in lost if row[10] != "0"]
+    assert row[10] == "2 (1 lost)" and row[7].startswith("90.50")
+    gone = without(frame, "failed", density=0.02)
+    assert [row[7] for row in texts(report.show_cells(gone)) if row[10] == "0 (3 lost)"] == ["—"]
+
+
+def test_shorter_runs_are_shown_with_their_epochs_and_without_a_difference():
+    frame = paper(densities=(0.02,)).assign(epochs=20)
+    (row,) = [row for row in texts(report.show_cells(frame)) if row[10] != "0"]
+    assert row[7].endswith("(20 epochs)") and row[8:10] == ["—", "—"]
+
+
+def test_two_readings_of_a_dense_network_have_two_rows():
+    frame = runs(
+        {
+            "data": "cifar100",
+            "model": "resnet32",
+            "width": 2.0,
+            "epochs": 160,
+            "method": "dense",
+            "density": 1.0,
+        },
+        base=70,
+    )
+    rows = [row for row in texts(report.show_cells(frame)) if row[10] != "0"]
+    assert [(row[2], row[6]) for row in rows] == [("Dense", "73.57"), ("Dense (SNIP code)", "74.22")]
+    assert rows[0][7] == rows[1][7] and rows[0][9] != rows[1][9]
+    cells = report.table_cells(frame, published=["answer42"])
+    assert cells.query("data == 'cifar100' and model == 'resnet32'")["published_answer42"].tolist() == [73.57]
+
+
+def test_cells_of_one_work_or_none():
+    assert len(report.replication_cells(grid(), ["su2020"])) == 12
+    with pytest.raises(ReproError, match="no work"):
+        report.show_cells(grid(), [])
+    with pytest.raises(ReproError, match="su2020"):
+        report.show_cells(grid(), ["su2021"])
+
+
+# ---- flow and baselines
+
+
+def flowing():
+    frame = runs({"density": 0.1}, {"density": 0.02}, {"density": 0.02, "check": "rearrange"}, seeds=3)
+    frame["units"] = 200.0
+    frame["effective"] = frame["density"] * 0.5 + 0.001 * (frame["seed"] - 1)
+    frame["dead"] = 10.0 * frame["seed"]
+    frame["collapsed"] = frame["seed"].astype(float)
+    return frame
+
+
+def test_flow_tells_what_is_left():
+    table = report.show_flow(flowing())
+    heads = [c.head for c in table.columns]
+    measured = ["Realised", "Effective", "Effective / realised", "Collapsed layers", "Dead units", "n"]
+    assert heads == ["Method", "Check", "Density", *measured]
+    first = dict(zip(heads, texts(table)[0], strict=True))
+    # effective 0.049, 0.050, 0.051: half width 4.3027 * 0.001 / sqrt 3 = 0.25 points; dead 0, 10, 20 of 200
+    assert first["Effective"] == "5.00 ± 0.25 %" and first["Realised"] == "10 %"
+    assert first["Effective / realised"] == "0.500"
+    assert first["Collapsed layers"] == "2" and first["Dead units"] == "10.0 (5 %)" and first["n"] == "3"
+    assert "Traced" not in heads and "not recorded" not in table.caption
+
+
+def test_flow_of_old_records_is_left_open():
+    frame = flowing()
+    frame.loc[frame["seed"] == 0, ["effective", "dead", "units"]] = np.nan
+    table = report.show_flow(frame)
+    first = dict(zip([c.head for c in table.columns], texts(table)[0], strict=True))
+    assert (first["n"], first["Traced"], first["Dead units"]) == ("3", "2", "15.0 (7.5 %)")
+    assert "traced runs" in table.caption
+    old = report.show_flow(grid())
+    assert "Effective" not in [c.head for c in old.columns] and "not recorded" in old.caption
+    assert "Dense" not in {text for row in texts(old) for text in row}
+
+
+def test_baselines_give_accuracies_and_costs():
+    frame = runs({"method": "dense", "density": 1.0}, {"density": 0.1}, seeds=3, spread=0.0)
+    frame["top5"], frame["best"] = frame["accuracy"] + 2, frame["accuracy"] + 0.5
+    frame["params"] = 12_345.0  # 10,000 weights in layers of 1 to 4 thousand, and 2,345 others
+    frame["layers"] = [
+        [layer | {"macs": layer["total"] * 50} for layer in layers_of(d)] for d in frame["density"]
+    ]
+    table = report.show_baselines(frame)
+    dense, sparse = (dict(zip([c.head for c in table.columns], row, strict=True)) for row in texts(table))
+    assert (dense["Top-1"], dense["Top-5"]) == ("96.00 ± 2.48", "98.00 ± 2.48")
+    assert (dense["Best epoch"], dense["n"]) == ("96.50 ± 2.48", "3")
+    assert (dense["Parameters"], dense["MACs"]) == ("12.35 k", "500 k")
+    assert (sparse["Parameters"], sparse["MACs"]) == ("3.345 k", "50 k")
+    old = report.show_baselines(runs({"method": "dense", "density": 1.0}))
+    assert "MACs" not in [c.head for c in old.columns] and "not recorded" in old.caption
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(20_035_018, "20.04 M"), (398_136_320, "398.1 M"), (2.5e9, "2.5 G"), (12, "12"), (np.nan, "—")],
+)
+def test_large_numbers_are_short(value, text):
+    assert large(value) == text
+
+
 # ---- verdicts
+
+
+def test_a_cell_against_a_check_names_the_check():
+    frame = runs(
+        *(
+            {"method": "magnitude@trained", "check": c, "density": 0.02}
+            for c in ("none", "shuffle_all", "half_data")
+        )
+    )
+    html = report.verdict_card(claims.evaluate("su2020-4", frame))._repr_html_()
+    assert ">All weights shuffled<" in html and ">Half the data<" in html and "Shuffle all" not in html
 
 
 def verdict(word: str) -> claims.Verdict:
@@ -301,6 +470,30 @@ def test_unknown_names_get_a_lasting_style():
     first = report.method_style("my_new_score")
     assert first == report.method_style("my_new_score") and first.label == "My new score"
     assert report.method_style("snip+erk").label == "SNIP, erk"
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("magnitude@trained", "Learning-rate rewinding"),
+        ("magnitude@rewound", "Weight rewinding"),
+        ("magnitude+smart_ratio@trained", "Hybrid ticket"),
+        ("smart_ratio:ascending", "Random ticket, ascending ratio"),
+        ("snip@trained", "SNIP, trained weights"),
+        ("smart_ratio:cubic@rewound", "Random ticket, cubic ratio, rewound weights"),
+        ("snip+smart_ratio:linear@trained", "SNIP, smart ratio, linear, trained weights"),
+        ("magnitude:init+erk", "Magnitude at initialisation, erk"),
+        ("my_score:fast", "My score, fast"),
+        ("@x", "@x"),
+    ],
+)
+def test_names_made_of_parts_read_well(name, label):
+    assert report.method_style(name).label == label
+
+
+def test_spare_looks_differ_in_more_than_colour():
+    looks = {report.method_style(f"score_{i}")[1:] for i in range(200)}
+    assert len(looks) == 36 and len({look[1] for look in looks}) == 3
 
 
 def test_names_of_networks():
@@ -393,14 +586,134 @@ def test_layers_draw_the_share_kept_and_mark_empty_layers():
     assert "lost every weight" not in report.figure_layers(frame, density=0.5).get_label()
 
 
+def many_densities(**given):
+    densities = (0.6, 0.4, 0.2, 0.1, 0.05, 0.02, 0.01)
+    methods = ("dense", "snip", "grasp", "magnitude", "smart_ratio", "synflow", "random")
+    return grid(methods, densities, models=("resnet20",), **given).sample(frac=1, random_state=0)
+
+
+def test_many_densities_stand_on_a_logarithmic_axis_and_are_joined():
+    ax = report.figure_accuracy(many_densities()).axes[0]
+    labels = ["60 %", "40 %", "20 %", "10 %", "5 %", "2 %", "1 %"]
+    assert [t.get_text() for t in ax.get_xticklabels()] == labels
+    ticks = ax.get_xticks()
+    assert np.diff(ticks) == pytest.approx(
+        -np.diff(np.log([0.6, 0.4, 0.2, 0.1, 0.05, 0.02, 0.01])) / np.log(1.5)
+    )
+    lines = {to_hex(line.get_color()): line for line in ax.lines if len(line.get_xdata()) == 7}
+    means = report.table_cells(many_densities()).query("method == 'snip'").sort_values("density")["mean"]
+    assert lines[report.method_style("snip").colour].get_ydata() == pytest.approx(means.to_numpy()[::-1])
+    points = sorted(float(c.lines[0].get_xdata()[0]) for c in ax.containers)
+    rules = sorted((ticks[1:] + ticks[:-1]) / 2)
+    assert [sum(p > r for r in rules) for p in points] == [i for i in range(7) for _ in range(6)]
+    few = report.figure_accuracy(grid(models=("resnet20",))).axes[0]
+    assert not [line for line in few.lines if len(line.get_xdata()) == 3]
+
+
+def test_a_collapsed_cell_stretches_the_axis_and_the_caption_says_so():
+    frame = many_densities()
+    assert "stretched" not in report.figure_accuracy(frame).get_label()
+    low = frame.assign(data="cifar10", model="vgg19", width=1.0).replace(
+        {"method": {"grasp": "magnitude@trained"}}
+    )
+    assert "stretched" in report.figure_accuracy(low, ["answer42"]).get_label()  # which has 10.00
+    frame.loc[(frame["method"] == "snip") & (frame["density"] == 0.01), "accuracy"] = 10.0
+    figure = report.figure_accuracy(frame)
+    assert "stretched towards 100 %" in figure.get_label()
+    ax = figure.axes[0]
+    low, high = ax.get_ylim()
+    assert 0 <= low < 10 and 99 < high < 100
+    place = [ax.transData.transform((0, y))[1] for y in (80, 90, 95)]
+    assert place[2] - place[1] == pytest.approx(place[1] - place[0])
+    assert {t.get_text() for t in ax.get_yticklabels()} >= {"10", "90", "98"}
+
+
+def overlapping():
+    frame = runs(
+        {"method": "snip", "density": 0.1},
+        {"method": "snip", "density": 0.1, "check": "rearrange"},
+        {"method": "snip", "density": 0.05, "check": "rearrange"},
+        {"method": "snip", "density": 0.1, "check": "invert"},
+        {"method": "grasp", "density": 0.1, "check": "half_data"},
+        seeds=3,
+    )
+    at = {"rearrange": (0.2, 0.06), "invert": (0.0, 0.05), "half_data": (0.7, np.nan)}
+    for check, (value, expected) in at.items():
+        chosen = frame["check"] == check
+        frame.loc[chosen, "overlap"] = value + 0.1 * (frame.loc[chosen, "seed"] - 1) * (check != "invert")
+        frame.loc[chosen, "overlap_expected"] = expected
+    return frame
+
+
+def test_overlap_gives_mean_interval_and_what_chance_gives():
+    table = report.overlap_cells(overlapping()).set_index(["method", "check", "density"])
+    assert len(table) == 4  # no row for tickets without a check
+    row = table.loc[("snip", "rearrange", 0.1)]
+    assert row[["n", "overlap", "expected"]].tolist() == pytest.approx([3, 0.2, 0.06])
+    half = 4.302653 * 0.1 / np.sqrt(3)
+    assert row[["low", "high"]].tolist() == pytest.approx([0.2 - half, 0.2 + half], rel=1e-5)
+    assert np.isnan(table.loc[("grasp", "half_data", 0.1), "expected"])
+
+
+def level_lines(ax):
+    """Heights of the level lines of a panel."""
+    lines = [segment for c in ax.collections for segment in c.get_segments()]
+    return [float(a[1]) for a, b in lines if a[1] == b[1] and a[0] != b[0]]
+
+
+def test_overlap_draws_marks_bars_and_chance_in_a_panel_per_method():
+    figure = report.figure_overlap(overlapping())
+    assert [ax.get_title().split("\n")[1] for ax in figure.axes if ax.get_title()] == ["SNIP", "GraSP"]
+    snip, grasp = figure.axes[:2]
+    drawn = sorted(float(c.lines[0].get_ydata()[0]) for c in snip.containers)
+    assert drawn == pytest.approx([0.0, 0.2, 0.2])
+    assert sorted(level_lines(snip)) == pytest.approx([0.05, 0.06, 0.06])
+    assert level_lines(grasp) == []
+    told = figure.get_label()
+    assert "n = 3" in told and "95 % t interval" in told and "by chance 0.06 to 0.06" in told
+
+
+def test_profiles_give_each_method_a_panel_on_one_scale():
+    frame = runs({"method": "snip"}, {"method": "grasp"}, {"method": "grasp", "density": 0.5}, seeds=2)
+    frame["layers"] = [
+        layers_of(d, empty=m == "snip" and s == 1)
+        for m, d, s in zip(frame["method"], frame["density"], frame["seed"], strict=True)
+    ]
+    figure = report.figure_profiles(frame)
+    snip, grasp = figure.axes
+    assert snip.get_ylim() == grasp.get_ylim() and snip.get_yscale() == "log"
+    mine = [line for line in snip.lines if to_hex(line.get_color()) == report.method_style("snip").colour]
+    assert mine[0].get_ydata() == pytest.approx(
+        [0.05, 0.1, 0.1, 0.1]
+    )  # the first layer is empty in one of two runs
+    crosses = [c for c in snip.collections if isinstance(c, PathCollection)]
+    assert [c.get_offsets()[:, 0].tolist() for c in crosses if len(c.get_offsets())] == [[1]]
+    assert not any(len(c.get_offsets()) for c in grasp.collections if isinstance(c, PathCollection))
+    dotted = [line for line in grasp.lines if line.get_linestyle() == ":"]
+    assert dotted[0].get_ydata()[0] == pytest.approx(0.1)
+    told = figure.get_label()
+    assert "n = 2" in told and "SNIP: 5 % to 10 %, 1 without any weight" in told
+    assert "lost every weight" not in report.figure_profiles(frame, density=0.5).get_label()
+
+
+def test_panels_of_many_methods_fill_rows_evenly():
+    frame = grid(("smart_ratio", "magnitude", "snip", "grasp", "synflow"), (0.1,))
+    figure = report.figure_profiles(frame)
+    rows = [ax.get_subplotspec().rowspan.start for ax in figure.axes if ax.get_title()]
+    assert rows == [0, 0, 0, 1, 1, 2, 2, 2, 3, 3]  # two networks with five methods each
+
+
 def empty_frames():
     nothing = runs({"check": "none"}, {"check": "rearrange"})
     missing = nothing.assign(status="missing", accuracy=np.nan, layers=None)
     one = pd.DataFrame([run()])
-    return {"no rows": nothing.iloc[:0], "missing": missing, "one run": one}
+    old = grid().drop(
+        columns=["overlap", "overlap_expected", "effective", "dead", "units", "top5", "best", "params"]
+    )
+    return {"no rows": nothing.iloc[:0], "missing": missing, "one run": one, "old records": old}
 
 
-@pytest.mark.parametrize("name", ["no rows", "missing", "one run"])
+@pytest.mark.parametrize("name", ["no rows", "missing", "one run", "old records"])
 def test_pages_stand_before_there_are_runs(name):
     frame = empty_frames()[name]
     for figure in (
@@ -408,9 +721,17 @@ def test_pages_stand_before_there_are_runs(name):
         report.figure_differences(frame, margin=1),
         report.figure_differences(frame, control_method="snip"),
         report.figure_layers(frame),
+        report.figure_overlap(frame),
+        report.figure_profiles(frame),
     ):
         Reader(report.show_figure(figure)._repr_html_())
-    Reader(report.show_table(frame, {"check": "none"})._repr_html_())
+    for table in (
+        report.show_table(frame, {"check": "none"}),
+        report.show_flow(frame),
+        report.show_baselines(frame),
+        report.show_cells(frame),
+    ):
+        Reader(table._repr_html_())
     Reader(report.verdict_card(claims.evaluate("su2020-2", frame))._repr_html_())
 
 

@@ -20,8 +20,13 @@ ACCURACY = "test_accuracy_percent"
 METHODS = {
     "random_tickets_smart_ratio": "smart_ratio",
     "dense (pretraining)": "dense",
+    "dense (SNIP script, ratio 0)": "dense",
     "lottery_ticket": "magnitude",
+    "learning_rate_rewinding": "magnitude@trained",
+    "hybrid_tickets": "magnitude+smart_ratio@trained",
 }
+# Second readings of a cell: the replication trained the dense networks of its tickets, and some with the SNIP code.
+VARIANTS = {"dense (SNIP script, ratio 0)": "SNIP code"}
 CHECKS = {"_corrupted_data": "pixel_shuffle", "_layerwise_rearrange": "rearrange"}
 
 
@@ -172,13 +177,17 @@ def claims() -> dict[str, Claim]:
         raise ReproError(f"{path}: {error.strerror}; it belongs to the book, restore it") from None
 
 
-def published(work: str) -> pd.DataFrame:
+def published(work: str, *, variants: bool = False) -> pd.DataFrame:
     """Read the numbers a work published, with our words for method, check and density.
+
+    Args:
+        work: stem of a file in book/reference.
+        variants: also give the cells' second readings, marked in the column `variant`.
 
     Returns:
         The columns of book/reference/<work>.csv with `dataset` and `sparsity` turned into `data` and
-        `density`, and `check` split from the method. "Corrupted data" of the replication is our
-        `pixel_shuffle` (with labels).
+        `density`, `check` split from the method, and `variant` ("" for first readings). "Corrupted data" of
+        the replication is our `pixel_shuffle` (with labels).
 
     Raises:
         ReproError: when there is no such file.
@@ -187,10 +196,11 @@ def published(work: str) -> pd.DataFrame:
     known = {path.stem: path for path in folder.glob("*.csv")}
     table = pd.read_csv(pick(known, work, "reference work")).rename(columns={"dataset": "data"})
     table["density"] = (1 - table.pop("sparsity")).round(9)
+    table["variant"] = table["method"].map(VARIANTS).fillna("")
     table["check"] = "none"
     for suffix, check in CHECKS.items():
         ending = table["method"].str.endswith(suffix)
         table.loc[ending, "check"] = check
         table["method"] = table["method"].str.removesuffix(suffix)
     table["method"] = table["method"].replace(METHODS)
-    return table
+    return table if variants else table[table["variant"] == ""].reset_index(drop=True)

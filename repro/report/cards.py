@@ -9,7 +9,7 @@ from html import escape
 from .. import cells
 from ..claims import Verdict, criterion
 from .html import DASH, Cell, Column, Table, number, p_value
-from .style import WORKS, check_name, data_name, method_style, model_name, percent
+from .style import CHECKS, WORKS, check_name, data_name, method_style, model_name, percent
 
 # word: icon, colour of the badge. Each badge sets text and background together, so that it reads on any page.
 WORDS = {
@@ -122,6 +122,8 @@ def cells_table(verdict: Verdict) -> Table:
 
 
 def _against(name: str) -> str:
+    if name in CHECKS:
+        return check_name(name)
     return WORKS[name] if name in WORKS else method_style(name).label
 
 

@@ -18,23 +18,27 @@ from matplotlib.lines import Line2D
 
 from .. import cells
 from .panels import (
+    Place,
     add_legend,
     crossed,
     describe,
     find_places,
+    find_slots,
     handles_of,
     label_left_only,
     label_outside,
     make_grid,
+    mark_densities,
     place_title,
     rows_at,
-    rule_columns,
     seeds_told,
     share_scale,
     shift,
+    stretch_to_100,
     two_wide,
+    wrapped,
 )
-from .style import INK, WORKS, Style, check_style, method_style, order, percent, rc
+from .style import INK, WORKS, Style, check_style, method_style, order, rc
 from .tables import PUBLISHED, table_cells
 
 HOLLOW = "Ds^v"
@@ -59,7 +63,8 @@ def figure_accuracy(
     sparse = table[table["method"] != "dense"]
     places = find_places(table)
     methods, checks = order(sparse["method"]), order(sparse["check"])
-    panels, width = crossed(places, methods) if by == "check" else (two_wide(places, None), 4.6)
+    panels, width = _lay_out(places, methods if by == "check" else None, sparse, len(checks))
+    stretched = _stretch(table)
     with mpl.rc_context(rc()):
         figure, axes = make_grid(panels, width, 3.1)
         for ax, (place, method) in axes:
@@ -69,6 +74,8 @@ def figure_accuracy(
             own = here if method is None else here[here["method"].isin([method, "dense"])]
             _accuracy_panel(ax, own, rows_at(cells.tidy(frame), place), by, names, styles)
             ax.set_title(place_title(place) + (f"\n{method_style(method).label}" if method else ""))
+            if stretched:
+                stretch_to_100(ax)
         label_outside(axes, "Density (share of weights kept)", "Test accuracy (%)")
         if by == "check" and len(places) > 1:
             share_scale(axes, "y")
@@ -78,13 +85,35 @@ def figure_accuracy(
         add_legend(figure, [*handles_of(look), *_dense_mark(table), *_published_marks(table)])
     shown = _numbers_in_words(table)
     works = [WORKS.get(w, w) for w in published or () if table[PUBLISHED + w].notna().any()]
-    hollow = f" Hollow marks: published by {' and '.join(works)}." if works else ""
+    hollow = f" Hollow marks: published by {' and '.join(works).rstrip('.')}." if works else ""
+    axis = " The axis is stretched towards 100 %, as the logarithm of the error." if stretched else ""
     return describe(
         figure,
         f"Test accuracy against density. {shown}",
         f"Test accuracy after the last epoch against density. Marks: mean over seeds, bars: 95 % t interval, "
-        f"dots: single seeds{seeds_told(table['n'])}; dashed: dense network with its interval.{hollow}",
+        f"dots: single seeds{seeds_told(table['n'])}; dashed: dense network with its interval.{hollow}{axis}",
     )
+
+
+def _lay_out(
+    places: list[Place], methods: list[str] | None, sparse: pd.DataFrame, checks: int
+) -> tuple[list[list[Any]], float]:
+    """Arrange the panels; with more than four densities each is as wide as its marks need."""
+    densities = sparse["density"].nunique()
+    if densities <= 4:
+        return crossed(places, methods) if methods else (two_wide(places, None), 4.6)
+    marks = checks if methods else sparse["method"].nunique()
+    width = float(np.clip(0.8 + 0.085 * densities * marks, 4.4, 8.4))
+    panels = [(place, method) for place in places for method in methods or [None]]
+    wide = 2 if width < 5 else 1
+    return wrapped(panels, places, wide) if methods else two_wide(places, None, wide), width
+
+
+def _stretch(table: pd.DataFrame) -> bool:
+    """Tell whether accuracies lie so far apart that differences between the good ones would not be seen."""
+    values = table.filter(regex=f"^(mean$|{PUBLISHED})").to_numpy(dtype=float)
+    known = values[np.isfinite(values)]
+    return bool(known.size) and bool(known.max() > 60 and np.ptp(known) > 40)
 
 
 def _accuracy_panel(
@@ -97,22 +126,44 @@ def _accuracy_panel(
         if np.isfinite(row["low"]):
             ax.axhspan(row["low"], row["high"], color="#222222", alpha=0.08, linewidth=0)
     densities = sorted(sparse["density"].unique(), reverse=True)
+    slots = find_slots(densities)
     works = [name for name in table.columns if name.startswith(PUBLISHED)]
+    if len(densities) > 4:
+        _join(ax, sparse[sparse["n"] > 0], by, slots, names, styles)
     for row in cells.rows(sparse):
-        x = densities.index(row["density"]) + shift(names.index(row[by]), len(names))
+        x, room = slots[row["density"]]
+        x += room * shift(names.index(row[by]), len(names))
         style = styles[names.index(row[by])]
         seeds = runs[(runs[cells.KEYS] == pd.Series(row)[cells.KEYS]).all(axis=1) & runs["state"].eq("done")]
         ax.scatter(
-            np.full(len(seeds), x - 0.2 / len(names)), seeds["accuracy"], s=7, color=style.colour, alpha=0.45
+            np.full(len(seeds), x - 0.2 * room / len(names)),
+            seeds["accuracy"],
+            s=7,
+            color=style.colour,
+            alpha=0.45,
         )
         _mark(ax, x, row, style)
         for work, shape in zip(works, HOLLOW, strict=False):
             if np.isfinite(row[work]):
-                beside, colour = x + 0.25 / len(names), style.colour
+                beside, colour = x + 0.25 * room / len(names), style.colour
                 ax.scatter([beside], [row[work]], s=26, marker=shape, facecolor="none", edgecolor=colour)
-    ax.set_xticks(range(len(densities)), [percent(d) for d in densities])
-    ax.set_xlim(-0.55, max(len(densities), 1) - 0.45)
-    rule_columns(ax, len(densities))
+    mark_densities(ax, slots)
+
+
+def _join(
+    ax: Axes,
+    table: pd.DataFrame,
+    by: str,
+    slots: dict[float, tuple[float, float]],
+    names: list[str],
+    styles: list[Style],
+) -> None:
+    """Join the means of each method or check by a thin line, so that the eye can follow it over many densities."""
+    for name, line in table.sort_values("density", ascending=False).groupby([by, "method"], sort=False):
+        i = names.index(str(name[0]))
+        at = [slots[float(d)] for d in line["density"]]
+        x = [middle + room * shift(i, len(names)) for middle, room in at]
+        ax.plot(x, line["mean"].astype(float), color=styles[i].colour, linewidth=0.8, alpha=0.6, zorder=1)
 
 
 def _mark(ax: Axes, x: float, row: dict[str, Any], style: Style) -> None:

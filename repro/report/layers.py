@@ -39,7 +39,7 @@ def figure_layers(frame: pd.DataFrame, density: float | None = None) -> Figure:
     runs = cells.tidy(frame)
     runs = runs[runs["state"].eq("done") & runs["check"].eq("none") & runs["method"].ne("dense")]
     chosen = (runs["density"].min() if len(runs) else np.nan) if density is None else round(density, 9)
-    shares = _shares(runs[runs["density"] == chosen])
+    shares = shares_of(runs[runs["density"] == chosen])
     seen = shares["share"][shares["share"] > 0]
     floor = 10 ** np.floor(np.log10(seen.min() / 1.5)) if len(seen) else 0.01
     collapsed = len(seen) < len(shares)
@@ -88,8 +88,12 @@ def _layers_in_words(shares: pd.DataFrame) -> str:
     return "; ".join(f"{method_style(str(m)).label}: {percent_range(g['share'])}" for m, g in groups)
 
 
-def _shares(runs: pd.DataFrame) -> pd.DataFrame:
-    """Average the share kept per place, method and layer number."""
+def shares_of(runs: pd.DataFrame) -> pd.DataFrame:
+    """Average the share kept per place, method and layer number.
+
+    Returns:
+        Columns of PLACE, method, layer, share (mean over runs), low, high (smallest and largest) and n.
+    """
     rows = [
         {
             **{k: run[k] for k in PLACE},
@@ -98,10 +102,11 @@ def _shares(runs: pd.DataFrame) -> pd.DataFrame:
             "share": layer["kept"] / layer["total"],
         }
         for run in cells.rows(runs)
-        for i, layer in enumerate(run["layers"] or [], start=1)
+        for i, layer in enumerate(run["layers"] if isinstance(run["layers"], list) else [], start=1)
     ]
     table = pd.DataFrame(rows, columns=[*PLACE, "method", "layer", "share"])
-    return table.groupby([*PLACE, "method", "layer"], sort=False)["share"].mean().reset_index()
+    groups = table.groupby([*PLACE, "method", "layer"], sort=False)["share"]
+    return groups.agg(share="mean", low="min", high="max", n="count").reset_index()
 
 
 def percent_range(shares: pd.Series) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -11,8 +12,9 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator
 
-from .style import INK, Style, data_name, data_order, model_name
+from .style import INK, Style, data_name, data_order, model_name, percent
 
 PLACE = ["data", "model", "width"]
 Place = tuple[str, str, float]
@@ -53,6 +55,17 @@ def crossed(places: list[Any], across: Sequence[Any]) -> tuple[list[list[Any]], 
     return panels, 2.9 if len(across) > 2 and len(places) > 1 else 4.4
 
 
+def wrapped(panels: list[Any], places: list[Any], wide: int) -> list[list[Any]]:
+    """Lay out (place, other) panels in rows, each place beginning a new one; shortest even rows within `wide`."""
+    made = []
+    for place in places:
+        own = [panel for panel in panels if panel[0] == place]
+        rows = -(-len(own) // wide)
+        step = -(-len(own) // rows)
+        made += [own[i : i + step] for i in range(0, len(own), step)]
+    return made
+
+
 def make_grid(panels: list[list[Any]], width: float, height: float) -> tuple[Figure, list[tuple[Axes, Any]]]:
     """Make a figure with one axes per panel; with no panel, one that says that there are no runs."""
     rows, columns = max(len(panels), 1), max([len(row) for row in panels] or [1])
@@ -75,24 +88,61 @@ def shift(place: int, count: int) -> float:
     return 0.0 if count < 2 else 0.76 * (place / (count - 1) - 0.5) * (count - 1) / count
 
 
-def rule_columns(ax: Axes, count: int) -> None:
-    """Rule lines between the columns of a panel."""
+def find_slots(densities: Sequence[float]) -> dict[float, tuple[float, float]]:
+    """Place falling densities along an axis: side by side up to four, else by their logarithm.
+
+    Returns:
+        density -> its position, and the width of the slot around it that marks may use; the narrowest is 1.
+    """
+    if len(densities) <= 4:
+        return {density: (float(i), 1.0) for i, density in enumerate(densities)}
+    logs = -np.log(np.asarray(densities, dtype=float))
+    places = (logs - logs[0]) / np.diff(logs).min()
+    gaps = np.diff(places)
+    room = np.minimum(np.append(gaps, gaps[-1]), np.insert(gaps, 0, gaps[0]))
+    return {d: (float(x), float(w)) for d, x, w in zip(densities, places, room, strict=True)}
+
+
+def mark_densities(ax: Axes, slots: dict[float, tuple[float, float]]) -> None:
+    """Label the density axis of a panel and rule lines between its slots."""
+    places = [x for x, _ in slots.values()]
+    ax.set_xticks(places, [percent(d) for d in slots])
+    if len(slots) > 4:
+        ax.tick_params(axis="x", labelsize="small")
+    ends = [x + sign * 0.55 * width for x, width in slots.values() for sign in (-1, 1)]
+    ax.set_xlim(min(ends, default=-0.55), max(ends, default=0.55))
     ax.grid(visible=False, axis="x")
-    for line in range(1, count):
-        ax.axvline(line - 0.5, color="#d5d5d0", linewidth=0.8)
+    for left, right in pairwise(places):
+        ax.axvline((left + right) / 2, color="#d5d5d0", linewidth=0.8)
+
+
+def stretch_to_100(ax: Axes) -> None:
+    """Draw percentages on an axis that gives each halving of the error the same room; from 99.9 on it is cut."""
+
+    def forward(shown: np.ndarray) -> np.ndarray:
+        return -np.log(np.clip(100.0 - np.asarray(shown, dtype=float), 0.1, None))
+
+    def back(placed: np.ndarray) -> np.ndarray:
+        return 100.0 - np.exp(-np.asarray(placed, dtype=float))
+
+    ax.set_yscale("function", functions=(forward, back))
+    ax.autoscale_view(scalex=False)
+    low, high = ax.get_ylim()
+    ax.set_ylim(max(low, 0.0), min(high, 99.9))
+    ax.yaxis.set_major_locator(FixedLocator([10, 40, 60, 70, 80, 85, 90, 92, 94, 96, 98, 99]))
+    ax.yaxis.set_major_formatter(lambda shown, _: f"{shown:g}")
+    ax.yaxis.minorticks_off()
 
 
 def label_outside(axes: list[tuple[Axes, Any]], x: str, y: str) -> None:
     """Write the axis titles at the outer panels only."""
     grid = _by_place(axes)
-    narrow = max((column for _, column in grid), default=0) > 1  # then the words would run into each other
+    columns = max((column for _, column in grid), default=0) + 1
     for place, ax in grid.items():
-        ax.set_xlabel(x if (place[0] + 1, place[1]) not in grid and not narrow else "")
+        lowest = place[0] == max(row for row, column in grid if column == place[1])
+        wanted = columns < 3 or place[1] == (columns - 1) // 2  # else the words would run into each other
+        ax.set_xlabel(x if lowest and wanted else "")
         ax.set_ylabel(y if place[1] == 0 else "")
-    if narrow:
-        figure = axes[0][0].get_figure(root=True)
-        assert figure is not None
-        figure.supxlabel(x, fontsize="medium")
 
 
 def _by_place(axes: list[tuple[Axes, Any]]) -> dict[tuple[int, int], Axes]:

@@ -25,14 +25,29 @@ class Style(NamedTuple):
 
     label: str
     colour: str
-    marker: str
+    marker: Any  # of matplotlib: a letter, or corners
 
 
-# Colours are seaborn's "colorblind" set and two greys; the marker tells the entry apart without colour.
+# Marks that matplotlib has no letter for, by their corners; those of ratios show the shape.
+HOURGLASS = ((-1, -1), (1, -1), (-1, 1), (1, 1), (-1, -1))
+BOW = ((-1, -1), (-1, 1), (1, -1), (1, 1), (-1, -1))
+BAR = ((-1, -0.45), (1, -0.45), (1, 0.45), (-1, 0.45), (-1, -0.45))
+PILLAR = ((-0.45, -1), (0.45, -1), (0.45, 1), (-0.45, 1), (-0.45, -1))
+FALLING = ((-1, 1), (-1, -1), (1, -1), (-1, 1))
+PLUNGING = ((-1, 1), (-1, -1), (1, -1), (-0.4, -0.4), (-1, 1))
+RISING = ((1, 1), (1, -1), (-1, -1), (1, 1))
+
+# Colours are seaborn's "colorblind" set and two greys, then Paul Tol's "muted" set for tickets that share figures;
+# the marker tells the entry apart without colour.
 METHODS: dict[str, Style] = {
     "dense": Style("Dense", "#222222", "_"),
     "smart_ratio": Style("Random ticket (smart ratio)", "#0173b2", "o"),
+    "smart_ratio:linear": Style("Random ticket, linear ratio", "#ddcc77", FALLING),
+    "smart_ratio:cubic": Style("Random ticket, cubic ratio", "#aa4499", PLUNGING),
+    "smart_ratio:ascending": Style("Random ticket, ascending ratio", "#cc6677", RISING),
+    "smart_ratio:uniform": Style("Random ticket, uniform ratio", "#117733", BAR),
     "magnitude": Style("LT (magnitude)", "#de8f05", "s"),
+    "magnitude:init": Style("Magnitude at initialisation", "#8a6d1d", (5, 0, 36.0)),
     "snip": Style("SNIP", "#029e73", "^"),
     "grasp": Style("GraSP", "#d55e00", "v"),
     "synflow": Style("SynFlow", "#cc78bc", "D"),
@@ -43,6 +58,10 @@ METHODS: dict[str, Style] = {
     "er": Style("Random, ER", "#fbafe4", "<"),
     "erk": Style("Random, ERK", "#56b4e9", ">"),
     "pyramid": Style("Random, pyramid", "#8c564b", "d"),
+    "random@trained": Style("Random, trained weights", "#999933", PILLAR),
+    "magnitude@rewound": Style("Weight rewinding", "#88ccee", BOW),
+    "magnitude@trained": Style("Learning-rate rewinding", "#882255", "*"),
+    "magnitude+smart_ratio@trained": Style("Hybrid ticket", "#332288", HOURGLASS),
 }
 
 CHECKS: dict[str, Style] = {
@@ -55,6 +74,7 @@ CHECKS: dict[str, Style] = {
     "shuffle_all": Style("All weights shuffled", "#ca9161", "X"),
     "reinitialise": Style("Weights drawn anew", "#56b4e9", "<"),
     "permute_globally": Style("Mask permuted globally", "#949494", ">"),
+    "invert": Style("Scores upside down", "#8c564b", "p"),
 }
 
 DATA = {
@@ -63,6 +83,7 @@ DATA = {
     "cifar10": "CIFAR-10",
     "cifar100": "CIFAR-100",
     "svhn": "SVHN",
+    "tinyimagenet": "Tiny-ImageNet",
 }
 WORKS = {
     "su2020": "Su et al.",
@@ -77,20 +98,27 @@ WORKS = {
     "rigl-repro": "Sundar and Dwaraknath",
 }
 SPARE = sns.color_palette("husl", 12).as_hex()
+SPARE_MARKERS = ("H", "8", (7, 1, 0.0))
 
 
 def _style(menu: dict[str, Style], name: str) -> Style:
     """Look a style up; a name without one gets a label and a colour that depend on the name alone."""
     if name in menu:
         return menu[name]
-    score, plus, allocation = name.partition("+")
-    label = (
-        f"{menu[score].label}, {allocation.replace('_', ' ')}"
-        if plus and score in menu
-        else name.replace("_", " ")
-    )
-    number = zlib.crc32(name.encode())
-    return Style(label[:1].upper() + label[1:], SPARE[number % len(SPARE)], "*H8"[number % 3])
+    label, number = _words(menu, name), zlib.crc32(name.encode())
+    turn, place = divmod(number, len(SPARE))
+    return Style(label[:1].upper() + label[1:], SPARE[place], SPARE_MARKERS[turn % len(SPARE_MARKERS)])
+
+
+def _words(menu: dict[str, Style], name: str) -> str:
+    """Read a name of parts, score+allocation:option@weights, from its end until the menu knows the rest."""
+    if name in menu:
+        return menu[name].label
+    end = max(name.rfind(sign) for sign in "+:@")
+    if end < 1:
+        return name.replace("_", " ")
+    last = " weights" if name[end] == "@" else ""
+    return f"{_words(menu, name[:end])}, {name[end + 1 :].replace('_', ' ')}{last}"
 
 
 def method_style(name: str) -> Style:

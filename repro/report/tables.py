@@ -10,9 +10,8 @@ import pandas as pd
 
 from .. import cells, claims, stats
 from .html import DASH, Cell, Column, Table, number, with_interval
+from .published import PUBLISHED, beside, compared, protocol_of
 from .style import WORKS, check_name, data_name, data_order, method_style, model_name, order, percent
-
-PUBLISHED = "published_"
 
 
 def table_cells(
@@ -45,18 +44,8 @@ def table_cells(
         table = table.merge(_differences(frame, control), how="left", on=cells.KEYS)
         table["pairs"] = table["pairs"].fillna(0).astype(int)
     for work in published or ():
-        table = _beside(table, work, _protocol(work, protocol), frame)
-    return _compared(table, list(published), protocol) if published else table
-
-
-def _compared(table: pd.DataFrame, works: list[str], protocol: claims.Protocol | None) -> pd.DataFrame:
-    """Add our difference to the leftmost published value of each row, at the published scale only."""
-    values = table[[PUBLISHED + work for work in works]].bfill(axis=1).iloc[:, 0]
-    same = _protocol(works[0], protocol).covers(table) & table["n"].gt(0)
-    for ours in ("mean", "low", "high"):
-        end = "" if ours == "mean" else f"_{ours}"
-        table[f"difference_published{end}"] = (table[ours].astype(float) - values).where(same)
-    return _ordered(table)
+        table = beside(table, work, protocol_of(work, protocol), frame)
+    return ordered(compared(table, list(published), protocol)) if published else table
 
 
 def _differences(frame: pd.DataFrame, control: Mapping[str, str]) -> pd.DataFrame:
@@ -70,29 +59,7 @@ def _differences(frame: pd.DataFrame, control: Mapping[str, str]) -> pd.DataFram
     )
 
 
-def _protocol(work: str, given: claims.Protocol | None) -> claims.Protocol:
-    """Find the published scale of a work: as given, or as its first claim says, else that of Su et al."""
-    own = [c.protocol for c in claims.claims().values() if c.work == work and c.protocol.model]
-    return given or (own or [claims.claims()["su2020-1"].protocol])[0]
-
-
-def _beside(table: pd.DataFrame, work: str, protocol: claims.Protocol, adds: pd.DataFrame) -> pd.DataFrame:
-    """Join one work's accuracies to the cells, adding cells that only the work has."""
-    name = PUBLISHED + work
-    values = claims.published(work)
-    values = values[(values["metric"] == claims.ACCURACY) & values["data"].isin(protocol.data)]
-    values = values.assign(width=values["model"].map(protocol.model)).dropna(subset=["width"])
-    for column in ("data", "method", "check"):
-        if len(adds):
-            values = values[values[column].isin(adds[column].unique())]
-    values = values[[*cells.KEYS, "value"]].drop_duplicates(cells.KEYS).rename(columns={"value": name})
-    table = table.merge(values, how="outer" if len(values) else "left", on=cells.KEYS, sort=False)
-    counts = [name for name in ("n", "lost", "missing", "pairs") if name in table]
-    table[counts] = table[counts].fillna(0).astype(int)
-    return table
-
-
-def _ordered(table: pd.DataFrame) -> pd.DataFrame:
+def ordered(table: pd.DataFrame) -> pd.DataFrame:
     """Bring cells into reading order: data, network, method, check, from dense to sparse."""
     ranks = {
         "data": list(data_order(table["data"])),
@@ -122,9 +89,9 @@ def show_table(
         published: see `table_cells`; only with a table of runs.
         title: first words of the caption.
     """
-    table = runs if "mean" in runs.columns else _ordered(table_cells(runs, control, published))
+    table = runs if "mean" in runs.columns else ordered(table_cells(runs, control, published))
     works = [name.removeprefix(PUBLISHED) for name in table.columns if name.startswith(PUBLISHED)]
-    columns, rows = _key_columns(table)
+    columns, rows = key_columns(table)
     for work in works:
         columns.append(Column(WORKS.get(work, work), "number"))
     columns.append(Column("Ours", "number"))
@@ -141,11 +108,11 @@ def show_table(
         columns.append(Column("Lost runs", "number"))
     for row, cell in zip(rows, cells.rows(table), strict=True):
         row += _numbers(cell, works, bool(table["lost"].any()))
-    columns, rows, told = _slim(columns, rows)
+    columns, rows, told = slim(columns, rows)
     return Table(tuple(columns), tuple(tuple(row) for row in rows), f"{_caption(table, works, title)}{told}")
 
 
-def _slim(
+def slim(
     columns: list[Column], rows: list[list[Cell | str]]
 ) -> tuple[list[Column], list[list[Cell | str]], str]:
     """Leave out columns that say nothing, or the same of every row; the latter go into the caption."""
@@ -169,7 +136,7 @@ def _place(columns: list[Column], head: str) -> int:
     return [column.head for column in columns].index(head)
 
 
-def _key_columns(table: pd.DataFrame) -> tuple[list[Column], list[list[Cell | str]]]:
+def key_columns(table: pd.DataFrame) -> tuple[list[Column], list[list[Cell | str]]]:
     """Name the cells, so that each row speaks for itself; checks only where there are any."""
     columns = [Column(name, "key") for name in ("Data", "Network", "Method")]
     columns.append(Column("Density", "number"))
@@ -222,7 +189,7 @@ def _caption(table: pd.DataFrame, works: list[str], title: str) -> str:
 def show_runs(frame: pd.DataFrame) -> Table:
     """List the runs behind a page: what each is, how it ended, and the command that makes it again."""
     runs = cells.tidy(frame)
-    columns, rows = _key_columns(runs)
+    columns, rows = key_columns(runs)
     columns += [Column("Seed", "number"), Column("Accuracy", "number"), Column("Status", "text")]
     columns += [Column("Run", "text"), Column("Commit", "text"), Column("Command", "text")]
     for row, run in zip(rows, cells.rows(runs), strict=True):
