@@ -41,9 +41,15 @@ def _parser() -> _Parser:
         made.add_argument(
             "--budget", type=_duration, metavar="TIME", help="stop cleanly after, e.g., 9m or 1h30m"
         )
+        made.add_argument("--track", metavar="KIND", help="write curves for tensorboard or wandb (offline)")
+        made.add_argument(
+            "--keep-weights", action="store_true", help="keep the trained weights of tickets too"
+        )
     add(do.status).add_argument("files", nargs="*", type=Path, metavar="FILE.yaml")
     add(do.show).add_argument("key", help="the key of a run, or its first letters")
+    add(do.evaluate).add_argument("key", help="the key of a run, or its first letters")
     add(do.report).add_argument("--profile", default="quick", help="which parameter files to run live")
+    _own_pruner(add)
     _records_and_speed(add)
     sets = commands.add_parser("data", help="List, fetch and verify data sets.")
     sub = sets.add_subparsers(required=True, metavar="COMMAND")
@@ -51,6 +57,19 @@ def _parser() -> _Parser:
     add(do.data_fetch, sub, "fetch").add_argument("names", nargs="+", metavar="SET")
     add(do.data_verify, sub, "verify").add_argument("names", nargs="+", metavar="SET")
     return top
+
+
+def _own_pruner(add: Callable[..., _Parser]) -> None:
+    own = add(do.check)
+    own.add_argument("pruner", metavar="PATH.py:function", help="a function as those of pruners/scores.py")
+    told = "settings of all runs, those of `ticket` of the pruner's own"
+    own.add_argument("words", nargs="*", metavar="key=value", help=told)
+    own.add_argument(
+        "--density", default="0.1,0.05", metavar="LIST", help="fractions kept; default: 0.1,0.05"
+    )
+    own.add_argument("--seeds", type=_count, default=5, metavar="N", help="seeds of each run; default: 5")
+    own.add_argument("--workers", type=_count, help="runs in flight; default: chosen for the machine")
+    own.add_argument("--out", type=Path, metavar="DIR", help="the page's folder; default: in _build/check")
 
 
 def _records_and_speed(add: Callable[..., _Parser]) -> None:

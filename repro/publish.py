@@ -15,6 +15,7 @@ from .errors import ReproError
 from .files import write
 from .grids import is_file_name, plan
 from .progress import Waiting
+from .pruners.custom import is_own
 from .settings import Settings
 from .tickets import pretraining
 
@@ -60,6 +61,7 @@ class Published:
     differ: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     live: list[str] = field(default_factory=list)
+    own: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
 
     def lines(self) -> list[str]:
@@ -74,6 +76,8 @@ class Published:
         if self.live:
             left = f"left out {len(self.live)} that the report trains live, {names(self.live)}"
             told.append(f"{left}; --to names another folder for them")
+        if self.own:
+            told.append(f"left out {len(self.own)} of pruners of your own, whose code no record holds")
         return told
 
 
@@ -136,7 +140,10 @@ def _one(key: str, path: Path, made: Published, replace: bool) -> None:
         if s.key() != key:
             raise ReproError(f"its settings give key {s.key()}")
     except ReproError as error:
-        made.refused.append(f"{path}: {error}")
+        if _of_own_pruner(path):
+            made.own.append(key)
+        else:
+            made.refused.append(f"{path}: {error}")
         return
     place = made.to / f"{key}.json"
     if place.exists() and (same(place, ours) or not replace):
@@ -145,6 +152,14 @@ def _one(key: str, path: Path, made: Published, replace: bool) -> None:
     _writable(made.to)
     write(place, text(ours))
     made.written.append(key)
+
+
+def _of_own_pruner(path: Path) -> bool:
+    """Tell whether a record is of a function that only `repro check` knew, and that no other machine has."""
+    try:
+        return is_own(record.read(path)["settings"]["ticket"]["score"])
+    except (ReproError, KeyError, TypeError):
+        return False
 
 
 def same(path: Path, found: Mapping[str, Any]) -> bool:
