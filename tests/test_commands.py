@@ -1,0 +1,172 @@
+"""The page "From the original commands to ours": no option of theirs is missing, and every command of ours runs."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from test_track import Fake
+
+from repro import paths, record
+from repro.book.originals import COMMANDS, fragment, groups
+from repro.cli import _parser
+from repro.commands import _overrides
+from repro.data import DATASETS
+from repro.errors import ReproError
+from repro.experiment import run
+from repro.grids import expand, is_file_name
+from repro.models import family
+from repro.settings import Settings, parse
+from repro.track import curves, kinds
+
+# Every option and every value with a meaning of its own, script by script.
+FLAGS = {
+    "su2020": """-d --dataset -j --workers --epochs --start-epoch --train-batch --test-batch --lr --drop --schedule
+        --gamma --momentum --weight-decay --resume -a --arch --depth --manualSeed -e --evaluate --save_dir --gpu-id
+        --randLabel --shufflePixel --max_batch_idx --prune_ratio --model --writerdir --init_prune_ratio
+        --linear_keep_ratio --smart_ratio --GraSP --SNIP --rearrange --shuffle_unmasked_weights --hybrid
+        --linear_decay --ascend --cubic --uniform --print_output baseline.py LT_prune.py train_ticket.py cifar10
+        cifar100 tinyimagenet""",
+    "answer42": """--config --run --seed exp_name network depth dataset batch_size epoch learning_rate weight_decay
+        exception iterations normalize target_ratio pruner pruner_file samples_per_class num_iters corrupt_data
+        layerwise_rearrange use_bn init_method --name --tmp --status --epochs --wd --lr_schedule --network --dataset
+        --batch_size --exception --ratio --prune_last --pruning --samples_per_class --architecture --pruning_ratio -sc
+        --sanity_checks random_labels random_pixels random-uniform random-structured --hybrid_tickets --rewind_epoch
+        --rewinding_type --fine_tuning_epochs --load_model --save_model half_dataset layerwise_weights_shuffling
+        weights learning_rate linear grasp main.py train.py main_snip.py main_partially_trained_tickets.py""",
+}
+ROWS = [row for group in groups() for row in group["rows"]]
+OURS = list(dict.fromkeys(row["ours"] for row in ROWS if "ours" in row))
+SURROUNDINGS = {"REPRO_BUILD", "CUDA_VISIBLE_DEVICES"}
+
+
+def missing(work: str, chosen: list[dict[str, Any]]) -> list[str]:
+    texts = [
+        f"{r['original']} {' '.join(r.get('flags', []))}"
+        for g in chosen
+        if g["work"] == work
+        for r in g["rows"]
+    ]
+    told = {word for text in texts for word in re.split(r"[\s,;/']+", text)}
+    return [flag for flag in FLAGS[work].split() if flag not in told]
+
+
+@pytest.mark.parametrize("work", FLAGS)
+def test_every_option_of_the_original_is_on_the_page(work: str) -> None:
+    assert missing(work, groups()) == []
+
+
+def test_an_option_that_goes_missing_is_noticed() -> None:
+    chosen = [dict(g, rows=[r for r in g["rows"] if "--gpu-id" not in r["original"]]) for g in groups()]
+    assert missing("su2020", chosen) == ["--gpu-id"]
+
+
+def test_a_row_without_a_command_says_why() -> None:
+    assert all(row["note"] for row in ROWS if "ours" not in row)
+
+
+def words_of(command: str) -> tuple[set[str], list[str]]:
+    """Split a command into the names of the variables before it and the words after `repro`."""
+    words = shlex.split(command)
+    start = words.index("repro")
+    return {word.split("=")[0] for word in words[:start]}, words[start + 1 :]
+
+
+def planned(words: list[str]) -> list[Settings]:
+    return expand([{}], _overrides([w for w in words if "=" in w]), "command line")
+
+
+def smoke(s: Settings) -> list[str]:
+    """Spell what makes a run small and leaves its ticket and its check what they are."""
+    small = {"data.name": "digits", "data.normalise": "standard", "data.subset": 200, "optim.epochs": 1}
+    if family(s.model.name) == "vgg":
+        small |= {"model.name": "vgg11", "model.width": 0.125, "data.size": 16}
+    else:
+        small |= {"model.name": "resnet8", "model.width": 0.25}
+    if s.ticket.score:
+        small |= {"ticket.density": 0.2}
+    if s.ticket.rewind:
+        small |= {"ticket.rewind": 1, "ticket.pretrain": 2}
+    return [f"{k}={v}" for k, v in small.items()]
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One build folder for all commands, so that a dense network is trained once."""
+    return tmp_path_factory.mktemp("build")
+
+
+@pytest.fixture(autouse=True)
+def _shared(build: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("REPRO_BUILD", str(build))
+    monkeypatch.setitem(kinds.KINDS, "tensorboard", Fake)
+    monkeypatch.setattr(curves, "find_spec", lambda name: True)
+    yield
+
+
+@pytest.mark.parametrize("command", OURS)
+def test_every_command_of_ours_runs(command: str, capsys) -> None:
+    surroundings, words = words_of(command)
+    assert surroundings <= SURROUNDINGS
+    if words[0] == "run":
+        assert not [w for w in words[1:] if is_file_name(w)]
+        runs = planned(words)
+        assert all(s.data.name in DATASETS for s in runs), "the command as it is printed"
+        options = next((i for i, w in enumerate(words) if w.startswith("--")), len(words))
+        words[options:options] = smoke(runs[0])
+        small = planned(words)
+        assert {s.check.name for s in small} == {s.check.name for s in runs}
+    else:
+        dense = parse(
+            {"data": {"subset": 200}, "model": {"name": "resnet8", "width": 0.25}, "optim": {"epochs": 1}}
+        )
+        run(dense)
+        words = [dense.key() if w == "KEY" else w for w in words]
+    args = _parser().parse_args(words)
+    args.workers = 1
+    args.command(args)
+    out = capsys.readouterr().out
+    if words[0] == "run":
+        assert all(record.find(s.key()) for s in small)
+        assert all(s.key() in out for s in small)
+    else:
+        assert "accuracy" in out
+
+
+def test_commands_that_differ_ask_for_different_runs() -> None:
+    """A setting of the page that did nothing would give two rows one run: only those that name defaults may."""
+    asked: dict[str, list[str]] = {}
+    for command in OURS:
+        if words_of(command)[1][0] == "run":
+            keys = " ".join(sorted(s.key() for s in planned(words_of(command)[1])))
+            asked.setdefault(keys, []).append(command)
+    notes = {row["ours"]: row["note"] for row in ROWS if "ours" in row}
+    for same in asked.values():
+        told = [c for c in same if re.search("default|recipe|REPRO_|--|initialisation", c + notes[c])]
+        assert len(same) - len(told) <= 1, same
+
+
+def test_the_table_holds_every_row() -> None:
+    text = fragment()
+    for row in ROWS:
+        for word in (row.get("ours"), row["original"]):
+            assert word is None or f"`{' '.join(word.split())}`" in text
+    assert text.count("\n## ") + text.startswith("## ") == len(groups())
+
+
+def test_a_faulty_file_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "book").mkdir()
+    (tmp_path / "params").mkdir()
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert paths.root() == tmp_path
+    assert fragment() == "No commands are listed yet.\n"
+    content = [{"title": "x", "work": "su2020", "rows": [{"original": "-j", "our": "repro run"}]}]
+    (tmp_path / "book" / COMMANDS).write_text(yaml.safe_dump(content))
+    with pytest.raises(ReproError, match=r"commands.yaml.*'our'.*did you mean 'ours'"):
+        fragment()
