@@ -131,10 +131,9 @@ def run_all(
 
 def _train(todo: Todo, workers: int | None, budget: float | None) -> dict[str, tuple[str, str | None]]:
     """Train, showing progress; give status and reason of those that failed or were stopped, by key."""
-    ended: dict[str, tuple[str, str | None]] = {}
     files.check_writable(paths.build())
-    for name in {job.settings.data.name for job in todo.values()}:
-        require(name, paths.data())
+    ended = _without_data(todo)
+    todo = {key: job for key, job in todo.items() if key not in ended}
     workers = workers or flight.number([job.settings for job in todo.values()])
     with Waiting("training", len(todo)) as waiting:
         done = 0
@@ -152,6 +151,22 @@ def _train(todo: Todo, workers: int | None, budget: float | None) -> dict[str, t
                 ended[key] = status, "the time was up; the same command goes on"
             done += status != "stopped"
             waiting.update(done, f"{record.method(dict(todo[key].settings.ticket))} {status}")
+    return ended
+
+
+def _without_data(todo: Todo) -> dict[str, tuple[str, str | None]]:
+    """Give status and reason of the runs whose data set is not here; raise ReproError if that is all of them."""
+    lacking: dict[str, ReproError] = {}
+    for name in {job.settings.data.name: None for job in todo.values()}:
+        try:
+            require(name, paths.data())
+        except ReproError as error:
+            lacking[name] = error
+    ended = {
+        k: ("failed", str(lacking[n])) for k, j in todo.items() if (n := j.settings.data.name) in lacking
+    }
+    if len(ended) == len(todo):
+        raise next(iter(lacking.values()))
     return ended
 
 

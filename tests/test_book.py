@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -15,7 +17,7 @@ import pytest
 import yaml
 
 from repro import book, claims, paths, record
-from repro.book import fragments, staging, tables, verdicts
+from repro.book import fragments, kernels, staging, tables, verdicts
 from repro.book.notebooks import Page, parameter_names
 from repro.errors import ReproError
 
@@ -165,6 +167,52 @@ def test_execute_runs_again_while_something_is_left_to_train(
     assert path.stat().st_mtime_ns == before
 
 
+@pytest.fixture
+def keeping(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Keep kernels as the workers of a report do, until the test is over."""
+    monkeypatch.setattr(kernels, "_keeping", True)
+    yield
+    kernels._end_held()
+
+
+def _outcome(section: str, *code: str) -> tuple[list[str], list[int]]:
+    """Execute a notebook; give what its cells print, and their numbers."""
+    _notebook(Path("notebooks") / f"{section}.ipynb", DEFAULTS, *code)
+    _params(section, "quick")
+    cells = nbformat.read(book.execute(section, "quick", train=False), as_version=4).cells
+    ran = [c for c in cells if c.cell_type == "code"]
+    return [o.text.strip() for c in ran for o in c.outputs], [c.execution_count for c in ran]
+
+
+WHO = "import os; print(os.getpid())"
+
+
+def test_a_kept_kernel_goes_on_without_what_the_last_notebook_left(project: Path, keeping: None) -> None:
+    first, counts = _outcome("corrupted-data", "left = 1", WHO)
+    again, same = _outcome("random-tickets", "print('left' in globals(), 'os' in globals())", WHO)
+    assert again == ["False False", first[0]], "the same process, and nothing in its memory"
+    assert (counts, same) == ([1, 2, 3, 4], [1, 2, 3, 4])
+
+
+def test_a_kernel_is_not_kept_for_other_folders_or_after_an_error(
+    project: Path, keeping: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (first,), _ = _outcome("corrupted-data", WHO)
+    monkeypatch.setenv("REPRO_BUILD", "_other")
+    (other,), _ = _outcome("corrupted-data", WHO)
+    assert other != first
+    with pytest.raises(ReproError, match="ZeroDivisionError"):
+        _outcome("random-tickets", "1 / 0")
+    assert not kernels._held
+
+
+def test_kernels_end_with_their_notebook_unless_they_are_kept(project: Path) -> None:
+    (first,), _ = _outcome("corrupted-data", WHO)
+    assert not kernels._held
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(first), 0)
+
+
 def _executed(page: Page) -> None:
     """Pretend that a page has been executed."""
     _params(page.section, page.profile, margin=2.0)
@@ -249,15 +297,28 @@ def test_verdicts_of_both_scales_stand_side_by_side(project: Path) -> None:
     assert found["su2020-2", "quick"].margin == 2.0
     assert found["su2020-2", "paper"].margin == claims.claims()["su2020-2"].margin
     assert verdicts.overview(found).count("\n") == 2 + len(claims.claims())
-    assert "**Published protocol**, 3 claims: nothing has been run yet." in verdicts.summary(found)
+    assert "**Published protocol**, 2 claims: nothing has been run yet." in verdicts.summary(found)
     text = verdicts.sections(found)
     assert all(f"(claim-{name})=" in text for name in claims.claims())
     assert "margin set by the profile" in text
 
 
 def test_verdicts_without_any_page() -> None:
-    assert verdicts.summary({}) == "No page has been run yet.\n"
+    assert verdicts.summary({}) == "No page that judges a claim has been run yet.\n"
     assert "No page judges this claim yet." in verdicts.sections({})
+
+
+def test_a_section_without_a_claim_is_shown_and_judges_nothing(project: Path) -> None:
+    page = Page("what-explains-it", "quick")
+    _notebook(page.source, DEFAULTS, "1")
+    _executed(page)
+    found = verdicts.judge({page: page.records()})
+    assert found == {}
+    assert verdicts.overview(found).count("*pending*") == 0
+    assert verdicts.overview(found).count("\n") == 2 + len(claims.claims())
+    assert "What explains it" in fragments.write([page])["pages.md"]
+    source = book.stage([page])
+    assert (source / "sections" / "what-explains-it-quick.ipynb").is_file()
 
 
 class _Resources(HTMLParser):

@@ -253,6 +253,17 @@ def test_missing_data_name_the_command() -> None:
         run(one(data__name="svhn", data__augment="crop_flip", data__subset=100))
 
 
+def test_a_missing_data_set_fails_its_runs_and_no_others(trainings: list[Settings]) -> None:
+    absent = one(data__name="svhn", data__augment="crop_flip", data__subset=100)
+    frame = run_all([absent, snip()], workers=1).set_index("key")
+    assert frame.loc[snip().key(), "status"] == "done"
+    assert frame.loc[absent.key(), "status"] == "failed"
+    assert "repro data fetch svhn" in str(frame.loc[absent.key(), "reason"])
+    assert [s.data.name for s in trainings] == ["digits"]
+    with pytest.raises(ReproError, match="repro data fetch svhn"):
+        run_all([absent], workers=1)
+
+
 def test_published_records_count_as_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     s = snip()
     published = tmp_path / "published"

@@ -292,6 +292,30 @@ def test_shorter_runs_are_shown_with_their_epochs_and_without_a_difference():
     assert row[7].endswith("(20 epochs)") and row[8:10] == ["—", "—"]
 
 
+def test_the_table_of_one_method_says_once_what_all_its_rows_share():
+    table = report.show_cells(grid(), methods=["smart_ratio"], title="Random tickets")
+    assert [c.head for c in table.columns] == [
+        "Data",
+        "Network",
+        "Density",
+        "Su et al.",
+        "answer42",
+        "Ours",
+        "n",
+    ]
+    assert len(table.rows) == 12 and table.rows[0] == (
+        "CIFAR-10",
+        "VGG-19",
+        "10 %",
+        "93.77",
+        "93.65",
+        "not run",
+        "0",
+    )
+    assert "the 12 accuracies" in table.caption
+    assert table.caption.endswith("Method: Random ticket (smart ratio).")
+
+
 def test_two_readings_of_a_dense_network_have_two_rows():
     frame = runs(
         {

@@ -32,7 +32,7 @@ def test_snip_takes_a_batch_as_training_does():
         masks(batch_size=512)
     with pytest.raises(ReproError, match=r"ticket.batch_size: .* greater than or equal to 2"):
         masks(batch_size=1)
-    with pytest.raises(ReproError, match="samples_per_class is not used with batch_size"):
+    with pytest.raises(ReproError, match=r"not used with ticket.batch_size"):
         masks(batch_size=64, samples_per_class=3)
     with pytest.raises(ReproError, match=r"ticket.batch_size: not used by score 'grasp', only by snip"):
         masks(score="grasp", batch_size=64)

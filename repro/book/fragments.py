@@ -12,7 +12,7 @@ import pandas as pd
 from ..progress import clock
 from ..recipes import RECIPES
 from ..record import installed
-from . import performance, verdicts
+from . import originals, performance, verdicts
 from .notebooks import Page
 from .tables import link, table
 
@@ -107,5 +107,6 @@ def write(pages: Iterable[Page]) -> dict[str, str]:
         "software.md": _software(),
         "recipes.md": _recipes(),
         "performance.md": performance.fragment(),
+        "from-original.md": originals.fragment(),
         "runs.csv": listed.drop(columns=HIDDEN, errors="ignore").to_csv(index=False),
     }

@@ -5,26 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import re
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pandas as pd
-from traitlets.config import Config
 
 from .. import paths
 from ..errors import ReproError, nearest
 from ..files import lock
 from ..grids import expand, params
-
-PACKAGE = Path(__file__).resolve().parent.parent
+from . import kernels
 
 
 @dataclass(frozen=True, order=True)
@@ -118,7 +113,12 @@ def check(page: Page) -> None:
 def _stamp(page: Page, given: Mapping[str, Any], records: pd.DataFrame) -> str:
     """Hash what an executed notebook depends on: notebook, parameters, package, published numbers, records."""
     reference = paths.root() / "book"
-    files = [page.source, *PACKAGE.rglob("*.py"), *reference.glob("reference/*"), reference / "claims.yaml"]
+    files = [
+        page.source,
+        *kernels.PACKAGE.rglob("*.py"),
+        *reference.glob("reference/*"),
+        reference / "claims.yaml",
+    ]
     content = [hashlib.sha256(f.read_bytes()).hexdigest() for f in sorted(files) if f.is_file()]
     runs = records[["key", "status", "when", "accuracy"]].to_json()
     return hashlib.sha256(json.dumps([content, given, runs, sys.version]).encode()).hexdigest()
@@ -134,38 +134,15 @@ def _is_current(page: Page, given: Mapping[str, Any]) -> bool:
     return stamp == _stamp(page, given, records)
 
 
-@contextmanager
-def _surroundings() -> Iterator[None]:
-    """Let the kernel find the package and the same folders, though it works in `notebooks/`."""
-    here = [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]
-    new = {"PYTHONPATH": os.pathsep.join(filter(None, here)), "REPRO_BUILD": str(paths.build().resolve())}
-    new |= {"REPRO_DATA": str(paths.data().resolve()), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
-    old = {name: os.environ.get(name) for name in new}
-    os.environ.update(new)
-    try:
-        yield
-    finally:
-        for name, value in old.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
-
-
-@contextmanager
-def _sockets() -> Iterator[Config]:
-    """Give a kernel sockets in a folder of its own: side by side, two kernels can be given one network port."""
-    with tempfile.TemporaryDirectory(prefix="repro-") as folder:
-        local = os.name == "posix" and len(folder) < 80  # the system cuts the paths of sockets at about 100
-        yield Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}} if local else {})
-
-
 def _run(page: Page, given: Mapping[str, Any], partial: Path) -> None:
     """Execute the notebook into `partial`; raise ReproError with one line if a cell fails."""
     from nbclient.exceptions import DeadKernelError
     from papermill import PapermillExecutionError, execute_notebook
 
-    options: dict[str, Any] = {"progress_bar": sys.stderr.isatty(), "kernel_name": "python3"}
+    options: dict[str, Any] = {"progress_bar": sys.stderr.isatty(), "kernel_name": kernels.NAME}
     options["extra_arguments"] = ["--log-level=CRITICAL"]  # of the kernel, on our standard error
     try:
-        with _surroundings(), _sockets() as options["config"]:
+        with kernels.lent() as options["km"]:
             execute_notebook(page.source, partial, dict(given), cwd=page.source.parent, **options)
     except (PapermillExecutionError, DeadKernelError) as error:
         if getattr(error, "ename", "") == "KeyboardInterrupt":

@@ -16,6 +16,7 @@ from ..progress import Waiting
 from ..publish import RECORDED
 from ..workers import deaf, workers_of
 from .html import build
+from .kernels import keep
 from .notebooks import Page, check, execute, sections
 from .staging import stage
 
@@ -54,6 +55,12 @@ def make_report(profile: str = "quick") -> Path:
     return build()
 
 
+def _execute(page: Page, train: bool) -> Path:
+    """Execute a page in a worker, which keeps its kernel for the next one."""
+    keep()
+    return execute(page.section, page.profile, train=train)
+
+
 def _execute_all(pages: Mapping[Page, bool]) -> None:
     """Execute notebooks side by side, as many as there are cores; the value says whether each may train."""
     with (
@@ -61,7 +68,7 @@ def _execute_all(pages: Mapping[Page, bool]) -> None:
         workers_of(min(os.cpu_count() or 1, len(pages))) as pool,
     ):
         with deaf():
-            going = {pool.submit(execute, p.section, p.profile, train=t): p for p, t in pages.items()}
+            going = {pool.submit(_execute, page, train): page for page, train in pages.items()}
         for done, future in enumerate(as_completed(going), 1):
             future.result()
             waiting.update(done, going[future].name)

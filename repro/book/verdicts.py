@@ -47,7 +47,7 @@ def summary(found: Found) -> str:
         counts = [f"{words.count(w)} {w}" for w in WORDS if w in words]
         told = "nothing has been run yet" if set(words) == {"pending"} else ", ".join(counts)
         lines.append(f"- **{PLACES.get(profile, profile).capitalize()}**, {len(words)} claims: {told}.")
-    return "\n".join(lines or ["No page has been run yet."]) + "\n"
+    return "\n".join(lines or ["No page that judges a claim has been run yet."]) + "\n"
 
 
 def overview(found: Found) -> str:

@@ -46,6 +46,8 @@ def figure_differences(
         control_method: compare methods with this one, instead of checks with `control_check`.
     """
     paired, rows_by, label = _paired(frame, control_check, control_method)
+    if paired["difference"].isna().all():
+        paired = paired.iloc[:0]  # no pair yet: one line that says so, instead of many empty panels
     across = order(paired["method"]) or [None]
     places, names = find_places(paired), order(paired[rows_by])
     densities = sorted(paired["density"].unique(), reverse=True)

@@ -60,6 +60,8 @@ def figure_accuracy(
     table = table_cells(frame, published=published)
     if len(frame):  # densities that only the published work has would leave half of every panel empty
         table = table[table["density"].isin(cells.tidy(frame)["density"])]
+    if not table["n"].any():  # nothing run yet: a panel without a published mark would be empty
+        table = table[table[[PUBLISHED + work for work in published or ()]].notna().any(axis=1)]
     sparse = table[table["method"] != "dense"]
     places = find_places(table)
     methods, checks = order(sparse["method"]), order(sparse["check"])

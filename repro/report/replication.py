@@ -13,6 +13,7 @@ from ..errors import ReproError
 from .html import DASH, Cell, Column, Table, number, with_interval
 from .published import PUBLISHED, accuracies, protocol_of
 from .style import WORKS, check_name, data_name, data_order, method_style, model_name, order, percent
+from .tables import slim
 
 NOT_RUN = "not run"
 # The order of Su et al.: tickets from initialisation and their checks, random tickets, tickets with trained weights.
@@ -79,27 +80,37 @@ def _in_order(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def show_cells(
-    frame: pd.DataFrame, works: Sequence[str] = WORKS_OF_TABLE, *, title: str = "Test accuracy, cell by cell"
+    frame: pd.DataFrame,
+    works: Sequence[str] = WORKS_OF_TABLE,
+    *,
+    methods: Sequence[str] | None = None,
+    title: str = "Test accuracy, cell by cell",
 ) -> Table:
     """Show every accuracy that some works published, with ours and the differences, run or not.
 
     Args:
         frame: table of runs.
         works: see `replication_cells`.
+        methods: the only ones to show, in a table without the columns that say the same in each row.
         title: first words of the caption.
     """
     table = replication_cells(frame, works)
+    if methods is not None:
+        table = table[table["method"].isin(methods)]
     names = {work: WORKS.get(work, work) for work in works}
     columns = [Column(head, "key") for head in ("Data", "Network", "Method", "Check")] + [
         Column("Density", "number")
     ]
     columns += [Column(name, "number") for name in names.values()] + [Column("Ours", "number")]
     columns += [Column(f"Ours \u2212 {name}", "number") for name in names.values()] + [Column("n", "number")]
-    rows = tuple(_row(cell, works) for cell in cells.rows(table))
-    return Table(tuple(columns), rows, _caption(table, title, list(names.values())))
+    rows, told = [_row(cell, works) for cell in cells.rows(table)], ""
+    if methods is not None:
+        columns, rows, told = slim(columns, rows, ("Data", "Network", "Method", "Check"))
+    caption = _caption(table, title, list(names.values()), partly=methods is not None)
+    return Table(tuple(columns), tuple(tuple(row) for row in rows), caption + told)
 
 
-def _row(cell: dict[str, Any], works: Sequence[str]) -> tuple[Cell | str, ...]:
+def _row(cell: dict[str, Any], works: Sequence[str]) -> list[Cell | str]:
     method = method_style(cell["method"]).label + (f" ({cell['variant']})" if cell["variant"] else "")
     check = DASH if cell["check"] == "none" else check_name(cell["check"])
     known = [data_name(cell["data"]), model_name(cell["model"], cell["width"]), method, check]
@@ -109,7 +120,7 @@ def _row(cell: dict[str, Any], works: Sequence[str]) -> tuple[Cell | str, ...]:
         for work in works
     ]
     n = f"{cell['n']} ({cell['lost']} lost)" if cell["lost"] else str(cell["n"])
-    return (*known, percent(cell["density"]), *values, _ours(cell, works), *differences, n)
+    return [*known, percent(cell["density"]), *values, _ours(cell, works), *differences, n]
 
 
 def _ours(cell: dict[str, Any], works: Sequence[str]) -> str:
@@ -122,10 +133,11 @@ def _ours(cell: dict[str, Any], works: Sequence[str]) -> str:
     return f"{text} ({cell['epochs']:g} epochs)" if short else text
 
 
-def _caption(table: pd.DataFrame, title: str, names: list[str]) -> str:
+def _caption(table: pd.DataFrame, title: str, names: list[str], partly: bool) -> str:
     run = int(table["n"].gt(0).sum())
+    what = "the" if partly else "all"
     told = [
-        f"{title}: all {len(table)} accuracies published by {' and '.join(names)}; {run} of them have runs of ours.",
+        f"{title}: {what} {len(table)} accuracies published by {' and '.join(names)}; {run} of them have runs of ours.",
         "Percent after the last epoch. Ours: mean ± half width of the 95 % t interval over n seeds. Differences: "
         "percentage points, the published value taken as exact, at the published protocol only.",
     ]

@@ -113,15 +113,17 @@ def show_table(
 
 
 def slim(
-    columns: list[Column], rows: list[list[Cell | str]]
+    columns: list[Column],
+    rows: list[list[Cell | str]],
+    told_once: Sequence[str] = ("Data", "Network", "Check"),
 ) -> tuple[list[Column], list[list[Cell | str]], str]:
     """Leave out columns that say nothing, or the same of every row; the latter go into the caption."""
     told, keep = [], []
     for i, column in enumerate(columns):
         values = {row[i] for row in rows}
         same = next(iter(values)) if len(values) == 1 else None
-        if column.head in ("Data", "Network", "Check") and same is not None and len(rows) > 1:
-            told.append(f"{column.head}: {same}.")
+        if column.head in told_once and same is not None and len(rows) > 1:
+            told += [f"{column.head}: {same}."] if same != DASH else []
         elif column.head == "Pairs" and all(row[i] in ("0", row[_place(columns, "n")]) for row in rows):
             continue  # every run has its partner, or is a control itself
         elif column.head != "Ours" and same == DASH:
