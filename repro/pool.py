@@ -29,16 +29,21 @@ Todo = dict[str, Job]
 
 
 def plan(runs: Sequence[Settings], weights: bool = False) -> Todo:
-    """List what must be trained: missing runs (or weights) and the pre-training they need, whose weights are kept."""
-    missing = [s for s in unique(runs) if record.find(s.key()) is None or (weights and not kept(s))]
+    """List what must be trained, in the order asked for: missing runs (or weights), each after what it needs.
+
+    Dense runs that others need keep their weights.
+    """
     todo: Todo = {}
-    for need in (need for s in missing if not _under_way(s) for need in needs(s)):
-        key, snapshots = need.settings.key(), set(need.snapshots)
-        if key in todo:
-            snapshots |= set(todo[key].snapshots)
-        if not kept(need.settings, snapshots):
-            todo[key] = Job(need.settings, True, tuple(sorted(snapshots)))
-    return todo | {s.key(): Job(s, weights) for s in missing if s.key() not in todo}
+    for s in unique(runs):
+        if record.find(s.key()) and not (weights and not kept(s)):
+            continue
+        for need in () if _under_way(s) else needs(s):
+            key = need.settings.key()
+            snapshots = {*need.snapshots, *(todo[key].snapshots if key in todo else ())}
+            if not kept(need.settings, snapshots):
+                todo[key] = Job(need.settings, True, tuple(sorted(snapshots)))
+        todo.setdefault(s.key(), Job(s, weights))
+    return todo
 
 
 def _under_way(s: Settings) -> bool:

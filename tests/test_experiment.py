@@ -213,6 +213,15 @@ def test_the_plan_names_prerequisites_first_and_only_what_is_missing() -> None:
     assert one().key() not in plan(runs)
 
 
+def test_the_plan_keeps_the_order_asked_for() -> None:
+    """So that a short budget goes to what decides most, and not to the dense networks of all that follows."""
+    runs = [snip(), lt(), snip(seed=1), lt(seed=1)]
+    asked = [snip(), one(), lt(), snip(seed=1), one(seed=1), lt(seed=1)]
+    assert [job.settings for job in plan(runs).values()] == asked
+    first = list(plan([one(), snip(), lt()]).values())[0]
+    assert first.settings == one() and first.weights, "needed later, so its weights are kept"
+
+
 def test_run_all_reads_only_when_told_to(trainings: list[Settings]) -> None:
     frame = run_all([snip(), one()], train=False)
     assert list(frame["status"]) == ["missing", "missing"]

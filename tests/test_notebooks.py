@@ -23,7 +23,7 @@ PARAMS = [(s, p.stem) for s in SECTIONS for p in sorted((paths.root() / "params"
 ALLOWED = {"repro", "pandas", "seaborn"}
 ALWAYS = {"profile", "title", "runs", "train"}
 JUDGED = {"margin", "densities"}  # parameters of the pages that judge a claim, and of no other
-QUICK = 330  # distinct runs of all quick files: two cores train so many in under four minutes
+QUICK = 340  # distinct runs of all quick files: two cores train so many in under four minutes
 PLACE = [*cells.KEYS, "seed"]
 
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=SECTIONS)
