@@ -194,6 +194,16 @@ def test_a_kept_kernel_goes_on_without_what_the_last_notebook_left(project: Path
     assert (counts, same) == ([1, 2, 3, 4], [1, 2, 3, 4])
 
 
+def test_a_kept_kernel_can_start_worker_processes(project: Path, keeping: None) -> None:
+    """Which import the main module by a name that clearing a kernel takes away."""
+    start = (
+        "import multiprocessing as m; p = m.get_context('spawn').Process(target=len, args=('ab',)); p.start()"
+    )
+    _outcome("corrupted-data", WHO)
+    ended, _ = _outcome("random-tickets", start, "p.join(); print(p.exitcode)")
+    assert ended == ["0"]
+
+
 def test_a_kernel_is_not_kept_for_other_folders_or_after_an_error(
     project: Path, keeping: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -218,7 +218,7 @@ def test_the_plan_keeps_the_order_asked_for() -> None:
     runs = [snip(), lt(), snip(seed=1), lt(seed=1)]
     asked = [snip(), one(), lt(), snip(seed=1), one(seed=1), lt(seed=1)]
     assert [job.settings for job in plan(runs).values()] == asked
-    first = list(plan([one(), snip(), lt()]).values())[0]
+    first = next(iter(plan([one(), snip(), lt()]).values()))
     assert first.settings == one() and first.weights, "needed later, so its weights are kept"
 
 

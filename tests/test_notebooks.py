@@ -195,6 +195,9 @@ def _text(path: Path) -> str:
 @pytest.mark.parametrize("section", SECTIONS)
 def test_runs_at_smoke_scale(section: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REPRO_BUILD", str(folder / "smoke"))
+    monkeypatch.setenv(
+        "REPRO_DATA", str(folder / "data")
+    )  # the same for all, as in a report: the kernel stays
     runs = len(expand(params(f"{section}/smoke")["runs"]))
     shown = _text(book.execute(section, "smoke", train=True))
     assert f"{runs} of {runs} runs recorded" in shown
