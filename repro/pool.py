@@ -167,7 +167,7 @@ def _without_data(todo: Todo) -> dict[str, tuple[str, str | None]]:
             require(name, paths.data())
         except ReproError as error:
             lacking[name] = error
-    ended = {
+    ended: dict[str, tuple[str, str | None]] = {
         k: ("failed", str(lacking[n])) for k, j in todo.items() if (n := j.settings.data.name) in lacking
     }
     if len(ended) == len(todo):

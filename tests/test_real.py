@@ -49,7 +49,7 @@ def test_a_ticket_is_made_checked_and_trained_on_real_images(data: str) -> None:
     assert records[0]["accuracy"]["final"] > 1.3 * 100 / classes, (
         "better than guessing after two short epochs"
     )
-    assert len(record.load()) == 5
+    assert len(record.load(record.stores()[0])) == 5
 
 
 def test_the_published_networks_take_a_step_on_cifar() -> None:
