@@ -187,10 +187,13 @@ def _outcome(section: str, *code: str) -> tuple[list[str], list[int]]:
 WHO = "import os; print(os.getpid())"
 
 
-def test_a_kept_kernel_goes_on_without_what_the_last_notebook_left(project: Path, keeping: None) -> None:
+def test_a_kept_kernel_goes_on_without_what_the_last_notebook_left(
+    project: Path, keeping: None, capsys: pytest.CaptureFixture[str]
+) -> None:
     first, counts = _outcome("corrupted-data", "left = 1", WHO)
     again, same = _outcome("random-tickets", "print('left' in globals(), 'os' in globals())", WHO)
     assert again == ["False False", first[0]], "the same process, and nothing in its memory"
+    assert not capsys.readouterr().out, "clearing it says nothing"
     assert (counts, same) == ([1, 2, 3, 4], [1, 2, 3, 4])
 
 

@@ -22,8 +22,8 @@ NAME = "python3"
 PACKAGE = Path(__file__).resolve().parent.parent
 READ = ("REPRO_", "PYTHON", "OMP_")  # how the environment variables begin that a kernel depends on
 # No variable, no history, and cells count from 1 again; but `__spec__`, which worker processes ask for, stays.
-CLEAN = """(lambda main, spec: (get_ipython().reset(new_session=True), setattr(main, "__spec__", spec)))(
-    __import__("__main__"), __spec__);"""
+CLEAN = """if (lambda main, spec: (get_ipython().reset(new_session=True), setattr(main, "__spec__", spec)))(
+    __import__("__main__"), __spec__): pass"""
 
 
 class _Manager(AsyncKernelManager):
