@@ -47,9 +47,9 @@ def make_ticket(s: Settings, *, stop: Stop = lambda: False) -> Ticket:
     def trained(epochs: int | None) -> dict[str, torch.Tensor]:
         before = pretraining(s)
         assert before is not None
-        kept = () if epochs is None else (epochs,)
+        snapshots = () if epochs is None else (epochs,)
         offered = torch.get_num_threads()
-        made = run(before, weights=True, snapshots=kept, threads_offered=offered, stop=stop)
+        made = run(before, weights=True, snapshots=snapshots, threads_offered=offered, stop=stop)
         if made["status"] != "done":
             raise ReproError(
                 f"the dense run {before.key()} {made['status']}, no ticket can be cut: {made['reason']}"
@@ -199,8 +199,9 @@ def _start(
     if s.ticket.score is None:
         return model, None, None
     if held and held.exists():
+        # the weights come from the checkpoint
         return model, Masks.load(held), json.loads(texts(held).get("overlap", "null"))
-    ticket = make_ticket(s, stop=stop)  # where held is not: the weights come from the checkpoint
+    ticket = make_ticket(s, stop=stop)
     model.load_state_dict(ticket.weights)
     plain = unchecked(s)
     if plain is None:

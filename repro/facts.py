@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -47,16 +48,9 @@ def measured(
     kept = masks.kept_per_layer() if masks else {layer.name: layer.numel for layer in layers}
     densities = {layer.name: kept[layer.name] / layer.numel for layer in layers}
     curve = outcome.curve
-    best = max(curve, key=lambda row: row["test_accuracy"])
     total = sum(layer.numel for layer in layers)
     return {
-        "accuracy": {
-            "final": curve[-1]["test_accuracy"],
-            "best": best["test_accuracy"],
-            "best_epoch": best["epoch"],
-            "top5": curve[-1]["test_top5"],
-            "validation": curve[-1].get("validation_accuracy"),
-        },
+        "accuracy": _accuracy(curve),
         "density": sum(kept.values()) / total,
         "params": sum(p.numel() for p in model.parameters()),
         "flops": measure.flops(costs, densities),
@@ -78,4 +72,15 @@ def measured(
             for layer in layers
         ],
         "curve": {k: [row.get(k) for row in curve] for k in curve[0]},
+    }
+
+
+def _accuracy(curve: Sequence[Mapping[str, float]]) -> dict[str, float | None]:
+    best, last = max(curve, key=lambda row: row["test_accuracy"]), curve[-1]
+    return {
+        "final": last["test_accuracy"],
+        "best": best["test_accuracy"],
+        "best_epoch": best["epoch"],
+        "top5": last["test_top5"],
+        "validation": last.get("validation_accuracy"),
     }

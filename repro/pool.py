@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -75,8 +75,9 @@ def _each(todo: Todo, workers: int, budget: float | None) -> Iterator[tuple[str,
     with lanes(device().type, workers) as (submit, stop), _alarm(budget, stop):
         running: dict[Future[str], str] = {}
         waiting = dict(todo)
+        blockers = {k: {need.settings.key() for need in needs(job.settings)} for k, job in todo.items()}
         while running or (waiting and not stop.is_set()):
-            for key in _ready(waiting, set(running.values()))[: max(0, workers - len(running))]:
+            for key in _ready(waiting, blockers, running.values())[: max(0, workers - len(running))]:
                 if not stop.is_set():
                     share = max(1, cores // min(workers, len(waiting) + len(running)))
                     running[submit(waiting.pop(key)._replace(threads=share))] = key
@@ -89,12 +90,9 @@ def _each(todo: Todo, workers: int, budget: float | None) -> Iterator[tuple[str,
                     yield key, future.result
 
 
-def _ready(waiting: Todo, running: set[str]) -> list[str]:
-    def blocked(job: Job) -> bool:
-        before = [need.settings.key() for need in needs(job.settings)]
-        return any(key in waiting or key in running for key in before)
-
-    return [key for key, job in waiting.items() if not blocked(job)]
+def _ready(waiting: Todo, blockers: Mapping[str, set[str]], running: Iterable[str]) -> list[str]:
+    unfinished = {*waiting, *running}
+    return [key for key in waiting if blockers[key].isdisjoint(unfinished)]
 
 
 def run_all(

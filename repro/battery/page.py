@@ -16,7 +16,7 @@ import pandas as pd
 from .. import cells
 from ..files import write
 from ..report import Table, figure_accuracy, figure_differences, figure_layers, show_figure, show_table
-from ..report.html import DASH, Column, number, p_value
+from ..report.html import DASH, Column, number, p_value, span
 from ..report.style import percent
 from .answers import DEPENDS, NO, SHOWN_BY, UNKNOWN, YES, Answer
 from .words import against_name
@@ -179,7 +179,7 @@ def _comparisons(
             c["word"],
             p_value(c.get(SHOWN_BY[c["word"]], np.nan)),
         ]
-        ends = [_range(c["low"], c["high"]), _range(c["low90"], c["high90"])]
+        ends = [span(c["low"], c["high"]), span(c["low90"], c["high90"])]
         seeds = f"{c['n']} ({c['lost']} lost)" if c["lost"] else str(c["n"])
         overlap = [shared.get((c["against"], c["density"]), DASH)] if shared else []
         rows.append((*row, number(c["mean"], sign=True), *ends, seeds, *overlap))
@@ -187,10 +187,6 @@ def _comparisons(
     told += " worse, not better by the margin."
     told += " Shared: what the masks with and without the check keep both." if shared else ""
     return Table(tuple(columns), tuple(rows), told)
-
-
-def _range(low: float, high: float) -> str:
-    return f"{number(low, sign=True)} to {number(high, sign=True)}" if high == high else DASH
 
 
 def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:

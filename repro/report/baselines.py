@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from .. import cells, stats
-from .html import DASH, Cell, Column, Table, with_interval
-from .tables import key_columns, ordered, slim
+from .html import DASH, Cell, Table, with_interval
+from .tables import lay_out, ordered
 
 SCORES = ("accuracy", "top5", "best")
 
@@ -57,12 +57,8 @@ def show_baselines(frame: pd.DataFrame, *, title: str = "Baselines") -> Table:
         title: first words of the caption.
     """
     table = ordered(baseline_cells(frame))
-    columns, rows = key_columns(table)
     heads = ("Top-1", "Top-5", "Best epoch", "Parameters", "MACs", "n")
-    columns += [Column(head, "number") for head in heads]
-    for row, cell in zip(rows, cells.rows(table), strict=True):
-        row += _numbers(cell)
-    columns, rows, told = slim(columns, rows)
+    columns, rows, told = lay_out(table, heads, _numbers)
     caption = (
         f"{title}: test accuracy in percent, mean ± half width of the 95 % t interval over n seeds. Top-1 and top-5 after "
         "the last epoch; best epoch: top-1 of the epoch that did best on the test set, so too favourable by design. "

@@ -8,7 +8,7 @@ from html import escape
 
 from .. import cells
 from ..claims import Verdict, criterion
-from .html import DASH, Cell, Column, Table, number, p_value
+from .html import DASH, Cell, Column, Table, number, p_value, span
 from .style import CHECKS, WORKS, check_name, data_name, method_style, model_name, percent
 
 # word: icon, colour of the badge. Each badge sets text and background together, so that it reads on any page.
@@ -109,7 +109,7 @@ def cells_table(verdict: Verdict) -> Table:
     for c in cells.rows(verdict.cells):
         known = [data_name(c["data"]), model_name(c["model"], c["width"]), method_style(c["method"]).label]
         against = "Original" if c["control"] == "none" else _against(c["control"])
-        ends = [_range(c["low"], c["high"]), _range(c["low90"], c["high90"])]
+        ends = [span(c["low"], c["high"]), span(c["low90"], c["high90"])]
         seeds = f"{c['n']} ({c['lost']} lost)" if c["lost"] else str(c["n"])
         word = f"{icon(c['verdict'])} {c['verdict']}"
         known += [check_name(c["check"]), percent(c["density"]), against, number(c["mean"], sign=True)]
@@ -125,10 +125,6 @@ def _against(name: str) -> str:
     if name in CHECKS:
         return check_name(name)
     return WORKS[name] if name in WORKS else method_style(name).label
-
-
-def _range(low: float, high: float) -> str:
-    return f"{number(low, sign=True)} to {number(high, sign=True)}" if high == high else DASH
 
 
 def verdict_table(verdicts: Iterable[Verdict], link: Link = "{section}.html") -> Table:

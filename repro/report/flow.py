@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from .. import cells, stats
-from .html import DASH, Cell, Column, Table, number, with_interval
-from .tables import key_columns, ordered, slim
+from .html import DASH, Cell, Table, number, with_interval
+from .tables import lay_out, ordered
 
 MEASURED = ["realised", "collapsed", "effective", "dead", "units"]
 
@@ -54,13 +54,12 @@ def show_flow(frame: pd.DataFrame, *, title: str = "What the masks leave") -> Ta
         title: first words of the caption.
     """
     table = ordered(flow_cells(frame))
-    columns, rows = key_columns(table)
     heads = ("Realised", "Effective", "Effective / realised", "Collapsed layers", "Dead units", "n")
     partly = bool((table["traced"] < table["n"]).any() and table["traced"].any())
-    columns += [Column(head, "number") for head in (*heads, *(["Traced"] if partly else []))]
-    for row, cell in zip(rows, cells.rows(table), strict=True):
-        row += _numbers(cell) + ([str(cell["traced"])] if partly else [])
-    columns, rows, told = slim(columns, rows)
+    if partly:
+        columns, rows, told = lay_out(table, (*heads, "Traced"), lambda c: [*_numbers(c), str(c["traced"])])
+    else:
+        columns, rows, told = lay_out(table, heads, _numbers)
     return Table(tuple(columns), tuple(tuple(row) for row in rows), f"{_caption(table, title, partly)}{told}")
 
 

@@ -36,13 +36,8 @@ def figure_layers(frame: pd.DataFrame, density: float | None = None) -> Figure:
         frame: table of runs with the column `layers`; runs with a check are left out.
         density: the one shown; default: the smallest.
     """
-    runs = cells.tidy(frame)
-    runs = runs[runs["state"].eq("done") & runs["check"].eq("none") & runs["method"].ne("dense")]
-    chosen = (runs["density"].min() if len(runs) else np.nan) if density is None else round(density, 9)
-    shares = shares_of(runs[runs["density"] == chosen])
-    seen = shares["share"][shares["share"] > 0]
-    floor = 10 ** np.floor(np.log10(seen.min() / 1.5)) if len(seen) else 0.01
-    collapsed = len(seen) < len(shares)
+    shares, chosen = shares_at(frame, density)
+    floor, collapsed = floor_under(shares["share"]), bool(shares["share"].eq(0).any())
     with mpl.rc_context(rc()):
         figure, axes = make_grid(two_wide(find_places(shares), None), 6.4, 3.3)
         for ax, (place, _) in axes:
@@ -86,6 +81,20 @@ def _layers_panel(ax: Axes, shares: pd.DataFrame, floor: float, density: float) 
 def _layers_in_words(shares: pd.DataFrame) -> str:
     groups = shares.groupby("method", sort=False)
     return "; ".join(f"{method_style(str(m)).label}: {percent_range(g['share'])}" for m, g in groups)
+
+
+def shares_at(frame: pd.DataFrame, density: float | None) -> tuple[pd.DataFrame, float]:
+    """Average the shares of unchecked tickets at one density, by default the smallest; give that too."""
+    runs = cells.tidy(frame)
+    runs = runs[runs["state"].eq("done") & runs["check"].eq("none") & runs["method"].ne("dense")]
+    chosen = (runs["density"].min() if len(runs) else np.nan) if density is None else round(density, 9)
+    return shares_of(runs[runs["density"] == chosen]), chosen
+
+
+def floor_under(shares: pd.Series) -> float:
+    """Choose where a logarithmic axis begins: a power of ten below the smallest share above zero."""
+    seen = shares[shares > 0]
+    return 10 ** np.floor(np.log10(seen.min() / 1.5)) if len(seen) else 0.01
 
 
 def shares_of(runs: pd.DataFrame) -> pd.DataFrame:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import matplotlib as mpl
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -11,8 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from .. import cells
-from .layers import percent_range, shares_of
+from .layers import floor_under, percent_range, shares_at
 from .panels import (
     add_legend,
     describe,
@@ -39,12 +37,8 @@ def figure_profiles(frame: pd.DataFrame, density: float | None = None) -> Figure
         frame: table of runs with the column `layers`; runs with a check and dense networks are left out.
         density: the one shown; default: the smallest.
     """
-    runs = cells.tidy(frame)
-    runs = runs[runs["state"].eq("done") & runs["check"].eq("none") & runs["method"].ne("dense")]
-    chosen = (runs["density"].min() if len(runs) else np.nan) if density is None else round(density, 9)
-    shares = shares_of(runs[runs["density"] == chosen])
-    seen = shares["low"][shares["low"] > 0]
-    floor = 10 ** np.floor(np.log10(seen.min() / 1.5)) if len(seen) else 0.01
+    shares, chosen = shares_at(frame, density)
+    floor = floor_under(shares["low"])
     places = find_places(shares)
     panels = [(p, m) for p in places for m in order(rows_at(shares, p)["method"])]
     with mpl.rc_context(rc()):

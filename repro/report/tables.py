@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -132,6 +132,17 @@ def slim(
             keep.append(i)
     slim: list[list[Cell | str]] = [[row[i] for i in keep] for row in rows]
     return [columns[i] for i in keep], slim, "".join(f" {text}" for text in told)
+
+
+def lay_out(
+    table: pd.DataFrame, heads: Sequence[str], numbers: Callable[[dict[str, Any]], list[Cell | str]]
+) -> tuple[list[Column], list[list[Cell | str]], str]:
+    """Write cells as rows: their names, then the numbers under some heads, slimmed."""
+    columns, rows = key_columns(table)
+    columns += [Column(head, "number") for head in heads]
+    for row, cell in zip(rows, cells.rows(table), strict=True):
+        row += numbers(cell)
+    return slim(columns, rows)
 
 
 def _place(columns: list[Column], head: str) -> int:
