@@ -9,6 +9,7 @@ import typing
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import conv2d
 
 from repro import measure
 from repro.errors import ReproError
@@ -17,12 +18,15 @@ from repro.models import (
     MODELS,
     build,
     check_input,
+    dropouts,
     family,
     initial_state,
     initialise_,
     minimum_size,
     prunable,
 )
+from repro.models.network import scaled
+from repro.models.wrn import PreActivated
 from repro.rng import stream
 
 BIAS, WIDE, NO_FC = {"conv_bias": True}, {"width": 2.0}, {"fc_bias": False}
@@ -64,7 +68,20 @@ COUNTS = [
         "resnet50", {"stem": "imagenet"}, 100, 32,
         23_712_932, 23_659_712, 23_454_912, 204_800, 54, 26_560, 83_615_744,
     ),
+    ("wrn22", {}, 10, 32, 1_079_642, 1_076_912, 1_075_632, 1_280, 23, 1_360, 157_730_048),
 ]  # fmt: skip
+# network, classes, small: parameters, multiply-accumulates as a fraction of the dense network's (RigL report)
+SMALL = [
+    ("wrn22", 10, 0.05, 52_380, 0.0480),
+    ("wrn22", 10, 0.1, 106_395, 0.0983),
+    ("wrn22", 10, 0.2, 213_136, 0.1943),
+    ("wrn22", 10, 0.5, 533_338, 0.4873),
+    ("resnet50", 100, 0.05, 1_217_168, None),
+    ("resnet50", 100, 0.1, 2_387_971, None),
+    ("resnet50", 100, 0.2, 4_762_968, None),
+    ("resnet50", 100, 0.5, 11_894_219, None),
+]
+PRUNABLE = {0.05: 51_776, 0.1: 105_535, 0.2: 211_924, 0.5: 531_422}  # of the small wrn22
 
 
 def small(name: str, seed: int = 0, **options) -> nn.Module:
@@ -84,6 +101,47 @@ def test_counts(row):
     macs = sum(measure.macs(model, (3, size, size)).values())
     total = sum(p.numel() for p in model.parameters())
     assert [total, conv + fc, conv, fc, len(layers), gammas, macs] == expected
+
+
+def shapes(name: str, classes: int = 10, **options) -> nn.Module:
+    with torch.device("meta"):
+        return MODELS[name](classes, 3, **options)
+
+
+@pytest.mark.parametrize(("name", "classes", "fraction", "parameters", "cost"), SMALL)
+def test_counts_of_small_dense_networks(name, classes, fraction, parameters, cost):
+    dense, model = shapes(name, classes), shapes(name, classes, small=fraction)
+    assert sum(p.numel() for p in model.parameters()) == parameters
+    if name == "wrn22":
+        assert sum(layer.numel for layer in prunable(model)) == PRUNABLE[fraction]
+        macs, all_macs = (sum(measure.macs(m, (3, 32, 32)).values()) for m in (model, dense))
+        assert macs / all_macs == pytest.approx(cost, abs=5e-5)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_quarter_of_the_parameters_is_half_of_every_filter(name):
+    dense, quarter = prunable(shapes(name)), prunable(shapes(name, small=0.25))
+    for index, (layer, less) in enumerate(zip(dense, quarter, strict=True)):
+        (outputs, inputs, *kernel), (fewer, ins, *same) = layer.shape, less.shape
+        assert layer.name == less.name and kernel == same
+        assert ins == (inputs if index == 0 else inputs // 2)
+        assert fewer == (outputs if index == len(dense) - 1 else outputs // 2)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_small_networks_have_about_that_fraction_of_the_parameters(name):
+    total = [sum(p.numel() for p in shapes(name, small=s).parameters()) for s in (1.0, 0.5, 0.2, 0.05, 1e-9)]
+    assert total[0] == sum(p.numel() for p in shapes(name).parameters())
+    assert [t / total[0] for t in total[1:4]] == pytest.approx([0.5, 0.2, 0.05], rel=0.13)
+    least = prunable(shapes(name, small=1e-9))
+    assert {x.shape[0] for x in least[:-1]} <= ({1} if name != "resnet50" else {1, 4})
+
+
+def test_small_comes_on_top_of_the_width():
+    assert [scaled(16, 2.0, 0.05), scaled(16, 1.0, 0.05), scaled(64, 2.0, 0.2)] == [7, 3, 57]
+    assert [scaled(16, 2.0, 0.25), scaled(16, 2.0, 1e-9), scaled(30, 1.0, 0.01)] == [16, 1, 3]
+    wide = [x.shape for x in prunable(shapes("resnet20", width=2.0, small=0.3))]
+    assert wide == [x.shape for x in prunable(shapes("resnet20", width=2.0 * math.sqrt(0.3)))]
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -110,6 +168,10 @@ def test_order_within_a_block():
     names = [layer.name for layer in prunable(small("resnet50", stem="cifar"))][1:5]
     assert [name.split(".")[3] for name in names] == ["branch"] * 3 + ["shortcut"]
     assert prunable(small("vgg11"))[0].name == "features.0.weight"
+    names = [layer.name for layer in prunable(small("wrn16"))]
+    blocks = ["branch.0", "branch.4", "shortcut"], ["branch.0", "branch.4"]
+    inner = [f"groups.{g}.{i}.{x}.weight" for g in range(3) for i in range(2) for x in blocks[i]]
+    assert names == ["conv.weight", *inner, "classifier.weight"]
 
 
 def test_prunable_of_a_model_of_ones_own():
@@ -152,7 +214,7 @@ def test_masked_forward_and_backward(name):
 def test_options_can_be_read_from_the_signature(name):
     kinds = typing.get_type_hints(MODELS[name], include_extras=True)
     options = [p for p in inspect.signature(MODELS[name]).parameters.values() if p.kind is p.KEYWORD_ONLY]
-    assert {"width", "conv_bias", "init"} <= {p.name for p in options}
+    assert {"width", "small", "init"} <= {p.name for p in options}
     assert all(p.name in kinds and p.default is not p.empty for p in options)
     assert MODELS[name].__name__ == name
     assert set(typing.get_args(kinds["init"])) == set(INITS)
@@ -167,11 +229,13 @@ def test_scale_of_the_initial_weights(init):
         he_in, torch_default = math.sqrt(2 / fan_in), 1 / math.sqrt(3 * fan_in)
         conv = {
             "kaiming_normal_fan_out": math.sqrt(2 / fan_out),
+            "kaiming_normal_fan_out_uniform_fc": math.sqrt(2 / fan_out),
             "kaiming_uniform": torch_default,
             "xavier_normal": math.sqrt(2 / (fan_in + fan_out)),
             "orthogonal": math.sqrt(2 / max(weight.shape[0], fan_in)),
         }.get(init, he_in)
         linear = {
+            "kaiming_normal_fan_out_uniform_fc": torch_default,
             "kaiming_normal_fan_in_all": he_in,
             "kaiming_uniform": torch_default,
             "xavier_normal": torch_default,
@@ -182,6 +246,22 @@ def test_scale_of_the_initial_weights(init):
         assert abs(weight.mean().item()) < 5 * expected / math.sqrt(weight.numel())
     bias = model.get_parameter("classifier.bias")
     assert bias.any() == (init in ("kaiming_uniform", "xavier_normal"))
+
+
+def test_initial_weights_of_a_wide_resnet():
+    model = build("wrn22", classes=10, channels=3, generator=stream(0, "init"))
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d):
+            std = math.sqrt(2 / (module.kernel_size[0] ** 2 * module.out_channels))
+            noise = 5 / math.sqrt(module.weight.numel())
+            assert module.weight.std(unbiased=False).item() == pytest.approx(std, rel=noise), name
+            assert module.bias is None
+        elif isinstance(module, nn.BatchNorm2d):
+            assert (module.weight == 1).all() and not module.bias.any()
+    head = model.get_submodule("classifier")
+    assert isinstance(head, nn.Linear) and not head.bias.any()
+    assert head.weight.abs().max().item() == pytest.approx(1 / math.sqrt(128), rel=0.02)
+    assert head.weight.abs().max() <= 1 / math.sqrt(128)
 
 
 def test_orthogonal_rows_are_orthogonal():
@@ -213,6 +293,69 @@ def test_zero_init_residual_starts_blocks_as_their_shortcut(name):
     block = model.get_submodule("stages.1.0")
     x = torch.randn(2, 8 * (4 if name == "resnet50" else 1), 4, 4, generator=stream(0, "x"))
     torch.testing.assert_close(block(x), block.get_submodule("shortcut")(x).relu())
+
+
+def block(inputs: int, filters: int, stride: int) -> PreActivated:
+    """Build a block that subtracts 2 before its first ReLU and has nothing in its kernels yet."""
+    made = PreActivated(inputs, filters, stride, 0.3).eval().requires_grad_(False)
+    for module in made.modules():
+        if isinstance(module, nn.Conv2d):
+            module.weight.zero_()
+        elif isinstance(module, nn.BatchNorm2d):
+            module.eps = 0.0
+    made.bn.get_buffer("running_mean").fill_(1)
+    made.bn.get_buffer("running_var").fill_(4)
+    made.bn.weight.fill_(2)
+    made.bn.bias.fill_(-1)  # (x - 1) / 2 * 2 - 1
+    return made
+
+
+def test_a_wide_block_without_its_branch_is_the_raw_input():
+    x = torch.randn(2, 3, 4, 4, generator=stream(0, "x"))
+    assert block(3, 3, 1).shortcut is None
+    assert torch.equal(block(3, 3, 1)(x.clone()), x)
+
+
+def test_a_wide_block_by_hand():
+    made = block(1, 1, 1)
+    made.get_parameter("branch.0.weight")[0, 0, 1, 1] = 2.0
+    made.get_parameter("branch.4.weight")[0, 0, 1, 1] = -1.0
+    x = torch.tensor([[[[-3.0, 5.0], [1.0, 2.5]]]])  # after batch norm and ReLU: 0, 3, 0, 0.5
+    assert made(x).flatten().tolist() == [-3.0, 5.0 - 2 * 3, 1.0, 2.5 - 2 * 0.5]
+
+
+@pytest.mark.parametrize(("filters", "stride", "expected"), [(1, 2, [9.0]), (2, 1, [9.0, 0.0, 0.0, 1.5] * 2)])
+def test_the_shortcut_convolution_of_a_wide_block_sees_the_activated_input(filters, stride, expected):
+    made = block(1, filters, stride)
+    assert made.shortcut is not None and made.shortcut.kernel_size == (1, 1)
+    made.shortcut.weight.fill_(3)
+    x = torch.tensor([[[[5.0, -3.0], [1.0, 2.5]]]])
+    assert made(x).flatten().tolist() == expected
+
+
+def test_a_wide_resnet_without_its_branches_is_a_chain_of_shortcuts():
+    model = small("wrn10", width=1.0).eval().requires_grad_(False)
+    for i in range(3):
+        model.get_parameter(f"groups.{i}.0.branch.4.weight").zero_()
+    images = torch.randn(2, 1, 8, 8, generator=stream(0, "x"))
+    x = conv2d(
+        images, model.get_parameter("conv.weight"), padding=1
+    )  # 16 filters: the first block is no change
+    for i in (1, 2):
+        x = conv2d(x.relu(), model.get_parameter(f"groups.{i}.0.shortcut.weight"), stride=2)
+    expected = x.relu().mean((2, 3)) @ model.get_parameter("classifier.weight").T
+    torch.testing.assert_close(model(images), expected, rtol=1e-4, atol=1e-5)
+    assert expected.abs().max() > 0.01
+
+
+@pytest.mark.parametrize("depth", [10, 16, 22, 28, 40])
+def test_dropout_of_a_wide_resnet(depth):
+    model = shapes(f"wrn{depth}", dropout=0.2)
+    assert [m.p for m in dropouts(model)] == [0.2] * ((depth - 4) // 2)
+    assert len(prunable(model)) == depth + 1  # stem, two for each dropout, three shortcuts, classifier
+    assert dropouts(shapes(f"wrn{depth}", dropout=0.0)) == [] == dropouts(shapes("resnet18"))
+    kinds = [type(m).__name__ for m in model.get_submodule("groups.0.0.branch").children()]
+    assert kinds == ["Conv2d", "BatchNorm2d", "ReLU", "Dropout", "Conv2d"]
 
 
 def test_width_rounds_down_but_not_to_nothing():

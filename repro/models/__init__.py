@@ -12,16 +12,21 @@ import torch
 from torch import nn
 
 from ..errors import ReproError, pick
+from .dropout import Dropout, dropouts
 from .init import INITS, initialise_
-from .resnet import ResNet, resnet, resnet_6n2
-from .vgg import VGG, vgg
+from .network import Family, Network
+from .resnet import resnet, resnet_6n2
+from .vgg import vgg
+from .wrn import wrn
 
 __all__ = [
     "INITS",
     "MODELS",
+    "Dropout",
     "Layer",
     "build",
     "check_input",
+    "dropouts",
     "family",
     "initial_state",
     "initialise_",
@@ -31,7 +36,6 @@ __all__ = [
 
 Kind = Literal["conv", "linear"]
 Role = Literal["first", "last", "shortcut", "body"]
-Family = Literal["vgg", "resnet"]
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "vgg11": vgg(11),
@@ -48,6 +52,11 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "resnet18": resnet(18, "basic", (2, 2, 2, 2)),
     "resnet34": resnet(34, "basic", (3, 4, 6, 3)),
     "resnet50": resnet(50, "bottleneck", (3, 4, 6, 3)),
+    "wrn10": wrn(10),
+    "wrn16": wrn(16),
+    "wrn22": wrn(22),
+    "wrn28": wrn(28),
+    "wrn40": wrn(40),
 }
 
 
@@ -166,16 +175,16 @@ def check_input(name: str, size: int) -> None:
         least = minimum_size(name)
         raise ReproError(
             f"model {name!r} needs images of at least {least}x{least} pixels, not {size}x{size}: "
-            f"set the data's size to {least} or more, or choose a resnet"
+            f"set the data's size to {least} or more, or choose a resnet or wrn"
         )
 
 
-def _on_meta(name: str, classes: int, channels: int, **options: bool | float | str) -> VGG | ResNet:
+def _on_meta(name: str, classes: int, channels: int, **options: bool | float | str) -> Network:
     entry = pick(MODELS, name, "model")
     known = entry.__kwdefaults__ or {}
     for option in options:
         pick(known, option, f"option of model {name}")
     with torch.device("meta"):
         network = entry(classes, channels, **options)
-    assert isinstance(network, VGG | ResNet)
+    assert isinstance(network, Network)
     return network

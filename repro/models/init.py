@@ -16,6 +16,7 @@ from ..errors import ReproError, pick
 
 Scheme = Literal[
     "kaiming_normal_fan_out",
+    "kaiming_normal_fan_out_uniform_fc",
     "kaiming_normal_fan_in",
     "kaiming_normal_fan_in_all",
     "kaiming_uniform",
@@ -28,6 +29,15 @@ Weighted = nn.Conv2d | nn.Linear
 def kaiming_normal_fan_out(module: Weighted, generator: torch.Generator) -> None:
     """Convolution N(0, 2 / (k k C_out)), linear N(0, 0.01^2), bias 0 (He 2015, eq. 14; Su's ResNet)."""
     _normal(module, "fan_out", generator)
+
+
+def kaiming_normal_fan_out_uniform_fc(module: Weighted, generator: torch.Generator) -> None:
+    """Convolution N(0, 2 / (k k C_out)), linear as torch's default, bias 0 (the RigL report's wide ResNet)."""
+    if isinstance(module, nn.Conv2d):
+        return _normal(module, "fan_out", generator)
+    bound = 1 / math.sqrt(module.in_features)
+    nn.init.uniform_(module.weight, -bound, bound, generator=generator)
+    return _zero_bias(module)
 
 
 def kaiming_normal_fan_in(module: Weighted, generator: torch.Generator) -> None:
@@ -66,6 +76,7 @@ def orthogonal(module: Weighted, generator: torch.Generator) -> None:
 
 INITS: dict[str, Callable[[Weighted, torch.Generator], None]] = {
     "kaiming_normal_fan_out": kaiming_normal_fan_out,
+    "kaiming_normal_fan_out_uniform_fc": kaiming_normal_fan_out_uniform_fc,
     "kaiming_normal_fan_in": kaiming_normal_fan_in,
     "kaiming_normal_fan_in_all": kaiming_normal_fan_in_all,
     "kaiming_uniform": kaiming_uniform,

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from ..errors import pick
 from .init import Scheme
-from .vgg import scaled
+from .network import Network, Small, Width, scaled
 
-Width = Annotated[float, Field(gt=0)]
 Block = Literal["basic", "bottleneck"]
 Stem = Literal["cifar", "imagenet"]
 
@@ -57,11 +55,8 @@ class Residual(nn.Module):
         return relu(out, inplace=True)
 
 
-class ResNet(nn.Module):
+class ResNet(Network):
     """Stem, stages of residual blocks (each but the first halves the side), global average pool, linear."""
-
-    family: Literal["resnet"] = "resnet"
-    minimum_size = 1
 
     def __init__(
         self,
@@ -90,8 +85,7 @@ class ResNet(nn.Module):
             zero_init: start the last batch norm of each block at scale 0.
             init: scheme of the initial weights.
         """
-        super().__init__()
-        self.init = init
+        super().__init__(init)
         pick(EXPANSION, block, "block")
         kernel, stride = pick(STEMS, stem, "stem")
         self.conv = nn.Conv2d(channels, filters[0], kernel, stride, padding=kernel // 2, bias=conv_bias)
@@ -128,6 +122,7 @@ def resnet_6n2(depth: int) -> Callable[..., nn.Module]:
         channels: int,
         *,
         width: Width = 1.0,
+        small: Small = 1.0,
         conv_bias: bool = False,
         block: Block = "basic",
         init: Scheme = "kaiming_normal_fan_out",
@@ -141,11 +136,12 @@ def resnet_6n2(depth: int) -> Callable[..., nn.Module]:
             classes: number of outputs.
             channels: channels of the images.
             width: factor on every number of filters, above 0.
+            small: fraction of the parameters to shrink to, by fewer filters everywhere (see `scaled`).
             conv_bias: bias in convolutions.
             block: type of the residual blocks.
             init: scheme of the initial weights.
         """
-        filters = [scaled(f, width) for f in (16, 32, 64)]
+        filters = [scaled(f, width, small) for f in (16, 32, 64)]
         return ResNet([(depth - 2) // 6] * 3, filters, classes, channels, block, conv_bias, init)
 
     network.__name__ = network.__qualname__ = f"resnet{depth}"
@@ -166,6 +162,7 @@ def resnet(depth: int, block: Block, blocks: Sequence[int]) -> Callable[..., nn.
         channels: int,
         *,
         width: Width = 1.0,
+        small: Small = 1.0,
         conv_bias: bool = False,
         fc_bias: bool = True,
         stem: Stem = "cifar",
@@ -178,13 +175,14 @@ def resnet(depth: int, block: Block, blocks: Sequence[int]) -> Callable[..., nn.
             classes: number of outputs.
             channels: channels of the images.
             width: factor on every number of filters, above 0.
+            small: fraction of the parameters to shrink to, by fewer filters everywhere (see `scaled`).
             conv_bias: bias in convolutions.
             fc_bias: bias in the linear layer; Gadhikar et al.'s code has none.
             stem: "imagenet" is what Gohil et al. use, even for 32x32 images (16 times fewer FLOPs).
             zero_init_residual: start the last batch norm of each block at scale 0, as the RigL report does.
             init: scheme of the initial weights.
         """
-        filters = [scaled(f, width) for f in (64, 128, 256, 512)]
+        filters = [scaled(f, width, small) for f in (64, 128, 256, 512)]
         return ResNet(
             blocks, filters, classes, channels, block, conv_bias, init, fc_bias, stem, zero_init_residual
         )

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Literal
+from collections.abc import Callable, Sequence
 
-from pydantic import Field
 from torch import Tensor, nn
 
 from .init import Scheme
-
-Width = Annotated[float, Field(gt=0)]
+from .network import Network, Small, Width, scaled
 
 # Filters of the 3x3 convolutions; "M" is a 2x2 max pool. No fifth one: an average pool ends the plan.
 PLANS: dict[int, tuple[int | str, ...]] = {
@@ -21,49 +18,35 @@ PLANS: dict[int, tuple[int | str, ...]] = {
 }
 
 
-def scaled(filters: int, width: float) -> int:
-    """Scale a number of filters, rounding down but never below one.
-
-    Args:
-        filters: filters of the original layer, at least 1.
-        width: factor, above 0.
-    """
-    return max(1, int(filters * width + 1e-9))
-
-
-class VGG(nn.Module):
+class VGG(Network):
     """The network: convolutions with batch norm and ReLU, four max pools, an average pool, one linear layer.
 
     Differs from the references: the average pool adapts to the size of the image, where Su et al. choose its
     kernel from the number of classes; values are the same for 32x32 and 64x64 images.
     """
 
-    family: Literal["vgg"] = "vgg"
+    family = "vgg"
     minimum_size = 16
-    zero_gammas: tuple[str, ...] = ()
 
     def __init__(
         self,
-        plan: tuple[int | str, ...],
+        plan: Sequence[int | str],
         classes: int,
         channels: int,
-        width: float,
         conv_bias: bool,
         bn_affine: bool,
         init: Scheme,
     ) -> None:
-        """Lay out the network; the arguments are those of the menu's entry, with its plan."""
-        super().__init__()
-        self.init = init
+        """Lay out the network; the arguments are those of the menu's entry, with its plan of filters and pools."""
+        super().__init__(init)
         layers: list[nn.Module] = []
         for item in plan:
             if isinstance(item, str):
                 layers.append(nn.MaxPool2d(2))
                 continue
-            filters = scaled(item, width)
-            layers.append(nn.Conv2d(channels, filters, 3, padding=1, bias=conv_bias))
-            layers += [nn.BatchNorm2d(filters, affine=bn_affine), nn.ReLU(inplace=True)]
-            channels = filters
+            layers.append(nn.Conv2d(channels, item, 3, padding=1, bias=conv_bias))
+            layers += [nn.BatchNorm2d(item, affine=bn_affine), nn.ReLU(inplace=True)]
+            channels = item
         self.features = nn.Sequential(*layers)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Linear(channels, classes)
@@ -85,6 +68,7 @@ def vgg(depth: int) -> Callable[..., nn.Module]:
         channels: int,
         *,
         width: Width = 1.0,
+        small: Small = 1.0,
         conv_bias: bool = False,
         bn_affine: bool = True,
         init: Scheme = "kaiming_normal_fan_out",
@@ -95,11 +79,13 @@ def vgg(depth: int) -> Callable[..., nn.Module]:
             classes: number of outputs.
             channels: channels of the images.
             width: factor on every number of filters, above 0.
+            small: fraction of the parameters to shrink to, by fewer filters everywhere (see `scaled`).
             conv_bias: bias in convolutions, as Su et al. and Gohil et al. have it; the GraSP code has none.
             bn_affine: scale and shift in batch norm; the SNIP code of answer42 has none for VGG-19.
             init: scheme of the initial weights; Su et al. use "kaiming_normal_fan_in" for VGG.
         """
-        return VGG(PLANS[depth], classes, channels, width, conv_bias, bn_affine, init)
+        plan = [x if isinstance(x, str) else scaled(x, width, small) for x in PLANS[depth]]
+        return VGG(plan, classes, channels, conv_bias, bn_affine, init)
 
     network.__name__ = network.__qualname__ = f"vgg{depth}"
     return network
