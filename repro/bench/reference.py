@@ -42,6 +42,7 @@ class Pictures(Dataset[tuple[Tensor, int]]):
         rule, size = AUGMENTATIONS[s.data.augment], split.images.shape[-1]
         pad, border = rule.pad(size), {"zero": "constant", "reflect": "reflect"}[rule.border]
         random: list[Any] = [t.RandomCrop(size, padding=pad, padding_mode=border)] if pad else []
+        random += [t.RandomResizedCrop(size)] if rule.resized else []
         random += [t.RandomHorizontalFlip()] if rule.flip else []
         fixed = [t.ToTensor(), t.Normalize(*data.constants(s.data.normalise))]
         self.transform = t.Compose([*(random if train else []), *fixed])

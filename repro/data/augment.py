@@ -1,20 +1,21 @@
 """Random augmentation in two phases: draw the numbers of a whole epoch at once, then apply them by batch.
 
 Every image has its own draw, as with one transform call per image; the pixels move in a single gather on
-uint8, without a loop over images, on whatever device they lie.
+uint8 (or in a bilinear sampling, `resized`), without a loop over images, on whatever device they lie.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from ..errors import ReproError, pick
+from .resized import boxes, resize
 
 
 class Augmentation(NamedTuple):
@@ -24,11 +25,13 @@ class Augmentation(NamedTuple):
         pad: from the side of the image in pixels to the widest shift in pixels.
         border: what enters at the border: zeros, or the image mirrored without repeating its edge.
         flip: mirror left and right with probability one half.
+        resized: enlarge a box of random area and shape to the whole image, instead of shifting it.
     """
 
     pad: Callable[[int], int]
     border: Literal["zero", "reflect"]
     flip: bool
+    resized: bool = False
 
 
 AUGMENTATIONS: dict[str, Augmentation] = {
@@ -37,6 +40,7 @@ AUGMENTATIONS: dict[str, Augmentation] = {
     "crop": Augmentation(lambda size: size // 8, "zero", False),  # digits: a mirrored 2 or 5 is another sign
     "crop_flip": Augmentation(lambda size: 4, "zero", True),  # Su et al., answer42, Gohil et al.
     "reflect_crop_flip": Augmentation(lambda size: 4, "reflect", True),  # the RigL report on CIFAR-10
+    "resized_crop_flip": Augmentation(lambda size: 0, "zero", True, resized=True),  # the same on CIFAR-100
 }
 
 
@@ -57,12 +61,25 @@ class Draws:
     def __len__(self) -> int:
         return len(self.flip)
 
-    def __getitem__(self, where: slice | Tensor) -> Draws:
-        return Draws(self.dy[where], self.dx[where], self.flip[where])
+    def __getitem__(self, where: slice | Tensor) -> Self:
+        return type(self)(*(numbers[where] for numbers in vars(self).values()))
 
-    def to(self, device: torch.device | str) -> Draws:
+    def to(self, device: torch.device | str) -> Self:
         """Copy the draws to a device."""
-        return Draws(self.dy.to(device), self.dx.to(device), self.flip.to(device))
+        return type(self)(*(numbers.to(device) for numbers in vars(self).values()))
+
+
+@dataclass(frozen=True)
+class BoxDraws(Draws):
+    """The random numbers of n images of which a box is enlarged, dy and dx being its first row and column.
+
+    Args:
+        height: int64, rows of the box.
+        width: int64, columns of the box.
+    """
+
+    height: Tensor
+    width: Tensor
 
 
 def draw(kind: str, n: int, size: int, generator: torch.Generator) -> Draws:
@@ -89,6 +106,9 @@ def draw(kind: str, n: int, size: int, generator: torch.Generator) -> Draws:
         offsets = torch.randint(0, 2 * pad + 1, (2, n), generator=generator)
     if flip:
         mirrored = torch.rand(n, generator=generator) < 0.5
+    if AUGMENTATIONS[kind].resized:
+        dy, dx, height, width = boxes(n, size, generator)
+        return BoxDraws(dy, dx, mirrored, height, width)
     return Draws(offsets[0], offsets[1], mirrored)
 
 
@@ -97,12 +117,14 @@ def apply(kind: str, images: Tensor, draws: Draws) -> Tensor:
 
     Args:
         kind: name in `AUGMENTATIONS`, the one that the numbers were drawn for.
-        images: (N, C, H, H), any type; uint8 is what it is fast for.
+        images: (N, C, H, H), any type; uint8 is what it is fast for. Resized ones hold whole numbers up to 255.
         draws: the numbers of these N images, on the device of the images.
 
     Returns:
         (N, C, H, H) of the same type.
     """
+    if isinstance(draws, BoxDraws):
+        return resize(images, (draws.dy, draws.dx, draws.height, draws.width), draws.flip)
     n, channels, size = images.shape[:3]
     pad, border, flip = _plan(kind, size)
     if not pad and not flip:
