@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .errors import ReproError
+from .text import assignments
 
 SHOWN = ["key", "data", "model", "method", "check", "density", "seed"]
 
@@ -20,15 +21,6 @@ def _table(rows: Sequence[Mapping[Any, Any]]) -> None:
             print("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip())
 
 
-def _overrides(words: list[str]) -> dict[str, Any]:
-    from .grids import value
-
-    for word in words:
-        if "=" not in word:
-            raise ReproError(f"{word}: no such file, and not a setting; write key=value, e.g. optim.epochs=2")
-    return {k: value(v) for k, v in (word.split("=", 1) for word in words)}
-
-
 def run(args: argparse.Namespace) -> None:
     """Train the runs that parameter files or settings ask for; what is done is not done again.
 
@@ -38,7 +30,7 @@ def run(args: argparse.Namespace) -> None:
     from .grids import expand, is_file_name, plan
 
     files = [w for w in args.words if is_file_name(w)]
-    overrides = _overrides([w for w in args.words if w not in files])
+    overrides = assignments([w for w in args.words if w not in files])
     planned = [s for f in files for s in plan(f, overrides)] or expand([{}], overrides, "command line")
     _make(planned, args)
 
@@ -157,7 +149,7 @@ def check(args: argparse.Namespace) -> None:
         args.pruner,
         densities=densities_of(args.density),
         seeds=args.seeds,
-        overrides=_overrides(args.words),
+        overrides=assignments(args.words),
         workers=args.workers,
         out=args.out,
     )

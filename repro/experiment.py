@@ -29,6 +29,7 @@ from .materials import (
     threads_for,
     training_data,
 )
+from .models import prunable
 from .settings import Settings
 from .tickets import pretraining, ticket_of, unchecked
 from .train import AfterEpoch, Report, Stopped, train
@@ -37,35 +38,46 @@ Stop = Callable[[], bool]
 
 
 def make_ticket(s: Settings, *, stop: Stop = lambda: False) -> Ticket:
-    """Make, or fetch, the ticket of a run, with its check applied, training the dense network first if need be.
+    """Make, or fetch, the ticket of a run, with its check applied, making the run before it first if need be.
 
     Raises:
         ReproError: when the run is dense, or the data or the density do not allow the ticket.
         Stopped: when asked to stop.
     """
 
-    def trained(epochs: int | None) -> dict[str, torch.Tensor]:
-        before = pretraining(s)
-        assert before is not None
-        snapshots = () if epochs is None else (epochs,)
+    def made(*snapshots: int) -> Path:
+        first = pretraining(s)
+        assert first is not None
         offered = torch.get_num_threads()
-        made = run(before, weights=True, snapshots=snapshots, threads_offered=offered, stop=stop)
-        if made["status"] != "done":
+        found = run(first, weights=True, snapshots=snapshots, threads_offered=offered, stop=stop)
+        if found["status"] != "done":
             raise ReproError(
-                f"the dense run {before.key()} {made['status']}, no ticket can be cut: {made['reason']}"
+                f"the run before, {first.key()}, {found['status']}, no ticket can be cut: {found['reason']}"
             )
-        return checkpoint.load_tensors(weights_file(record.folder(before.key()), epochs))[0]
+        return record.folder(first.key())
+
+    def trained(epochs: int | None) -> dict[str, torch.Tensor]:
+        folder = made() if epochs is None else made(epochs)
+        return checkpoint.load_tensors(weights_file(folder, epochs))[0]
+
+    def ended() -> Masks:
+        return Masks.load(masks_file(made()))
 
     def pause() -> None:
         if stop():
             raise Stopped
 
-    return ticket_of(s, trained, pause)
+    return ticket_of(s, trained, ended, pause)
 
 
 def weights_file(folder: Path, epochs: int | None = None) -> Path:
-    """Name the file of a dense run's weights, after so many epochs or (None) the last."""
+    """Name the file of a run's weights, after so many epochs or (None) the last."""
     return folder / ("weights.safetensors" if epochs is None else f"weights-{epochs}.safetensors")
+
+
+def masks_file(folder: Path) -> Path:
+    """Name the file of the masks that a run ended with."""
+    return folder / "masks-final.safetensors"
 
 
 def _snapshots(folder: Path) -> list[int]:
@@ -74,12 +86,13 @@ def _snapshots(folder: Path) -> list[int]:
 
 
 def kept(s: Settings, snapshots: Iterable[int] = ()) -> bool:
-    """Tell whether the trained weights of a dense run are here, and those after each of some epochs.
+    """Tell whether the trained weights of a run are here, those after each of some epochs, and its last masks.
 
     A run that diverged has no later ones, and does not get them by another training.
     """
     folder = record.folder(s.key())
-    if not weights_file(folder).exists():
+    dense = s.ticket.score is None and s.sparse.plan is None
+    if not weights_file(folder).exists() or not (dense or masks_file(folder).exists()):
         return False
     return all(weights_file(folder, n).exists() for n in snapshots) or not _finished(folder)
 
@@ -134,11 +147,11 @@ def _train_and_record(
     measure.reset_peak_memory(where)
     resume, held = folder / "checkpoint.safetensors", folder / "masks.safetensors"
     snapshots = sorted({*snapshots, *_snapshots(folder)})  # those there belong to the same training again
-    before = _under_way(folder, resume, snapshots)
-    precision = before.get("precision") or precision_for(s, data, where)
-    with threads(before.get("threads") or threads_for(s, data, offered)):
-        model, masks, overlap = _start(s, data, held if before else None, stop)
-        if masks and not before:  # with the checkpoint all that is needed to go on, here or elsewhere
+    past = _under_way(folder, resume, snapshots)
+    precision = past.get("precision") or precision_for(s, data, where)
+    with threads(past.get("threads") or threads_for(s, data, offered)):
+        model, masks, overlap = _start(s, data, held if past else None, stop)
+        if masks and not past:  # with the checkpoint all that is needed to go on, here or elsewhere
             masks.save(held, {"overlap": json.dumps(overlap)})
         model.to(device=where, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         outcome = train(
@@ -152,7 +165,7 @@ def _train_and_record(
             report=report,
             after_epoch=_keeper(folder, snapshots),
         )
-        ended = {
+        facts = {
             "status": outcome.status,
             "reason": outcome.reason,
             "when": began.isoformat(timespec="seconds"),
@@ -161,19 +174,21 @@ def _train_and_record(
         found = measured(s, model, data, outcome, masks, where, precision)
     if masks is None or keep:
         checkpoint.save_tensors(weights_file(folder), model.state_dict(), {"settings": s.changed()})
-    record.finish(s.key(), head(s) | ended | found)
+        if outcome.masks:
+            outcome.masks.save(masks_file(folder))
+    record.finish(s.key(), head(s) | facts | found)
     resume.unlink(missing_ok=True)
     held.unlink(missing_ok=True)
 
 
 def _under_way(folder: Path, resume: Path, snapshots: Sequence[int]) -> dict[str, Any]:
     """Read what a checkpoint knows of its run; one that is past a snapshot which is missing is dropped."""
-    before = checkpoint.read_about(resume) if resume.exists() else {}
-    done = len(before.get("curve", ()))
+    past = checkpoint.read_about(resume) if resume.exists() else {}
+    done = len(past.get("curve", ()))
     if any(n <= done and not weights_file(folder, n).exists() for n in snapshots):
         resume.unlink()
         return {}
-    return before
+    return past
 
 
 def _keeper(folder: Path, snapshots: Sequence[int]) -> AfterEpoch:
@@ -197,7 +212,7 @@ def _start(
     """
     model = network(s, data)
     if s.ticket.score is None:
-        return model, None, None
+        return model, Masks.ones(prunable(model)) if s.sparse.plan else None, None
     if held and held.exists():
         # the weights come from the checkpoint
         return model, Masks.load(held), json.loads(texts(held).get("overlap", "null"))

@@ -11,10 +11,11 @@ from . import measure, record
 from .data import Data
 from .flow import flow
 from .masks import Masks
-from .materials import macs
+from .materials import macs, total_macs
 from .models import prunable
 from .precision import flags
 from .settings import Settings
+from .sparse_training import STEP, train_ratio
 from .train import Outcome
 
 
@@ -24,12 +25,17 @@ def head(s: Settings) -> dict[str, Any]:
     return {"format": record.FORMAT, "key": s.key(), "command": s.command(), "settings": settings}
 
 
+def method_of(s: Settings) -> str:
+    """Name what a run's weights are chosen by, as the tables do."""
+    return record.method(head(s)["settings"])
+
+
 def measured(
     s: Settings,
     model: torch.nn.Module,
     data: Data,
     outcome: Outcome,
-    masks: Masks | None,
+    first: Masks | None,
     where: torch.device,
     precision: str,
 ) -> dict[str, Any]:
@@ -39,11 +45,12 @@ def measured(
         s: the run.
         model: the trained network.
         data: its images.
-        outcome: what the training left behind.
-        masks: what was kept; None for a dense network.
+        outcome: what the training left behind, the last masks among it.
+        first: the masks that it began with; None for a dense network.
         where: the device it was trained on.
         precision: the number format it was trained in.
     """
+    masks, moves = outcome.masks, outcome.moves
     layers, costs, flows = prunable(model), macs(s, data), flow(model, masks, data.shape)
     kept = masks.kept_per_layer() if masks else {layer.name: layer.numel for layer in layers}
     densities = {layer.name: kept[layer.name] / layer.numel for layer in layers}
@@ -53,7 +60,8 @@ def measured(
         "accuracy": _accuracy(curve),
         "density": sum(kept.values()) / total,
         "params": sum(p.numel() for p in model.parameters()),
-        "flops": measure.flops(costs, densities),
+        "flops": _flops(s, data, measure.flops(costs, densities), moves),
+        "sparse": moves and {k: moves[k] for k in ("updates", "dense_gradients", "steps", "explored")},
         "seconds": {"total": outcome.seconds},
         "memory_mb": measure.peak_memory_mb(where),
         "environment": record.environment()
@@ -69,10 +77,43 @@ def measured(
                 "macs": costs[layer.name],
             }
             | flows[layer.name]._asdict()
+            | _moved(layer.name, first, moves)
             for layer in layers
         ],
         "curve": {k: [row.get(k) for row in curve] for k in curve[0]},
     }
+
+
+def _flops(
+    s: Settings, data: Data, own: Mapping[str, float], moves: Mapping[str, Any] | None
+) -> dict[str, float]:
+    """Compare what inference and training cost with the dense network of full width, trained for its usual length.
+
+    Returns:
+        inference and dense: operations for one image, of this network and of the full one; ratio: of the two;
+        train_ratio: of training, by the published formula; train_counted: the same, added up step by step.
+    """
+    full = s.model.options("name").get("small", 1.0) == 1.0
+    usual = s if full else s.model_copy(update={"model": s.model.model_copy(update={"small": 1.0})})
+    dense = 2.0 * total_macs(usual, data)
+    ratio, longer = own["inference"] / dense, s.optim.length / s.optim.epochs
+    share = moves["share"] if moves else ratio
+    usual_steps = moves["steps"] / longer if moves else 1.0
+    counted = moves["spent"] / STEP / usual_steps if moves else ratio * longer
+    return {
+        "inference": own["inference"],
+        "dense": dense,
+        "ratio": ratio,
+        "train_ratio": train_ratio(share, s.sparse.plan, longer),
+        "train_counted": counted,
+    }
+
+
+def _moved(name: str, first: Masks | None, moves: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Say of a layer whose mask has moved what it kept at first and how much of it ever lived."""
+    if not moves or not first:
+        return {}
+    return {"kept_first": first.kept_per_layer()[name], "explored": moves["explored_layers"][name]}
 
 
 def _accuracy(curve: Sequence[Mapping[str, float]]) -> dict[str, float | None]:

@@ -12,10 +12,10 @@ import torch
 
 from . import files, measure, paths
 from .batches import first_batch, shapes
+from .captured import Captured, cuda_graph
 from .data import Data
 from .materials import data_of, device, network, precision_for, total_macs
 from .settings import Settings
-from .step import Captured, cuda_graph
 
 LADDER = (1, 2, 4, 8, 16)
 WORTH = 1.05  # more in flight must bring this factor, or the smaller number is kept

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,31 +14,9 @@ from .errors import ReproError, pick
 from .recipes import RECIPES
 from .section import Section
 from .settings import Settings, parse, unique
+from .text import load, nest
 
 LIMIT = 100_000  # runs in one file; more is surely a slip
-
-
-class _Loader(yaml.SafeLoader):
-    """The safe loader, with floats as YAML 1.2 has them (5e-4 is a number) and no key given twice."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
-)
-
-
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    own = [k.value for k, _ in node.value if isinstance(k, yaml.ScalarNode)]
-    for key in own:
-        if own.count(key) > 1:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"key {key!r} is given twice", node.start_mark
-            )
-    loader.flatten_mapping(node)
-    return loader.construct_mapping(node, deep=True)
-
-
-_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 
 
 def is_file_name(word: str) -> bool:
@@ -47,16 +24,11 @@ def is_file_name(word: str) -> bool:
     return word.endswith((".yaml", ".yml")) or Path(word).is_file()
 
 
-def value(text: str) -> Any:
-    """Read one value as it would stand in a parameter file, e.g. `5e-4`, `[0, 1]`, `snip`."""
-    return yaml.load(text, _Loader)
-
-
 def read(file: str | Path) -> dict[str, Any]:
     """Read a parameter file; raise ReproError with one line if it is missing, not YAML or not a mapping."""
     path = Path(file)
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        content = load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ReproError(
             f"{path}: {(error.strerror or 'unreadable').lower()}; give the path of a parameter file"
@@ -75,18 +47,6 @@ def read(file: str | Path) -> dict[str, Any]:
 def params(name: str) -> dict[str, Any]:
     """Read the parameters of a section's profile, e.g. `params("random-tickets/quick")`."""
     return read(paths.root() / "params" / f"{name}.yaml")
-
-
-def _nest(grid: Mapping[str, Any]) -> dict[str, Any]:
-    """Bring dotted keys into nested form."""
-    out: dict[str, Any] = {}
-    for key, v in grid.items():
-        head, _, tail = str(key).partition(".")
-        if tail:
-            out[head] = out.get(head, {}) | _nest({tail: v})
-        else:
-            out[head] = out.get(head, {}) | _nest(v) if isinstance(v, Mapping) else v
-    return out
 
 
 def _sections() -> dict[str, type[Section]]:
@@ -156,7 +116,7 @@ def expand(
         for grid in runs:
             if not isinstance(grid, Mapping):
                 raise ReproError(f"a grid must be a mapping of settings, got {grid!r}")
-            merged = _merge(_nest(grid), _nest(overrides or {}))
+            merged = _merge(nest(grid), nest(overrides or {}))
             recipe = merged.pop("recipe", None)
             preset = pick(RECIPES, str(recipe), "recipe") if recipe else {}
             for point in _points(merged):

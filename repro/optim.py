@@ -66,6 +66,7 @@ def rate(
     warmup: float,
     per_step: bool,
     start: int = 0,
+    stretch: float = 1.0,
 ) -> Callable[[int], float]:
     """Make the function from the global step to the factor on the base learning rate.
 
@@ -85,6 +86,8 @@ def rate(
         warmup: epochs of warm-up, in [0, epochs).
         per_step: whether the rate changes at every step or once an epoch.
         start: epoch of the schedule, in [0, epochs], at which the training begins.
+        stretch: factor by which the schedule has been made longer, above 0. It moves the milestones, not the end
+            of the warm-up, as `training_multiplier` of the RigL replication does.
     """
     shape = SCHEDULES[schedule]
     last = epochs - (1 / steps if per_step else 1)
@@ -93,7 +96,7 @@ def rate(
         now = min(start + (global_step / steps if per_step else global_step // steps), last)
         if now < warmup:
             return now / warmup if per_step else (now + 1) / warmup
-        return shape((now - warmup) / (epochs - warmup), **options)
+        return shape(min(1.0, (now - warmup) / (epochs - stretch * warmup)), **options)
 
     return factor
 

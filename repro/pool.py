@@ -18,11 +18,11 @@ from . import track as curves
 from .data.store import require
 from .errors import ReproError
 from .experiment import kept
-from .facts import head
+from .facts import head, method_of
 from .materials import device
 from .progress import Waiting
 from .settings import Settings, unique
-from .tickets import needs
+from .tickets import Need, needs
 from .workers import Event, Job, lanes
 
 Todo = dict[str, Job]
@@ -35,15 +35,25 @@ def plan(runs: Sequence[Settings], weights: bool = False) -> Todo:
     """
     todo: Todo = {}
     for s in unique(runs):
-        if record.find(s.key()) and not (weights and not kept(s)):
-            continue
-        for need in () if _under_way(s) else needs(s):
-            key = need.settings.key()
-            snapshots = {*need.snapshots, *(todo[key].snapshots if key in todo else ())}
-            if not kept(need.settings, snapshots):
-                todo[key] = Job(need.settings, True, tuple(sorted(snapshots)))
-        todo.setdefault(s.key(), Job(s, weights))
+        if not record.find(s.key()) or (weights and not kept(s)):
+            _add(todo, Need(s), weights)
     return todo
+
+
+def _add(todo: Todo, need: Need, weights: bool) -> None:
+    """Plan a run, after what it needs itself; one that is planned already keeps its place."""
+    s = need.settings
+    for first in () if _under_way(s) else needs(s):
+        planned = todo.get(first.settings.key())
+        wanted = _all_snapshots(first, planned)
+        if not kept(first.settings, wanted):
+            _add(todo, Need(first.settings, wanted), True)
+    planned = todo.get(s.key())
+    todo[s.key()] = Job(s, weights or bool(planned and planned.weights), _all_snapshots(need, planned))
+
+
+def _all_snapshots(need: Need, planned: Job | None) -> tuple[int, ...]:
+    return tuple(sorted({*need.snapshots, *(planned.snapshots if planned else ())}))
 
 
 def _under_way(s: Settings) -> bool:
@@ -153,7 +163,7 @@ def _train(todo: Todo, workers: int | None, budget: float | None) -> dict[str, t
             if status == "stopped":
                 ended[key] = status, "the time was up; the same command goes on"
             done += status != "stopped"
-            waiting.update(done, f"{record.method(dict(todo[key].settings.ticket))} {status}")
+            waiting.update(done, f"{method_of(todo[key].settings)} {status}")
     return ended
 
 

@@ -17,7 +17,7 @@ from .grids import is_file_name, plan
 from .progress import Waiting
 from .pruners.custom import is_own
 from .settings import Settings
-from .tickets import pretraining
+from .tickets import needs
 
 RECORDED = "paper"  # the profile that the book shows from its records
 LIVE = (
@@ -198,10 +198,10 @@ def _named(word: str, finished: Sequence[str]) -> str:
 
 
 def _live() -> set[str]:
-    """List the keys of what the live profiles train, dense networks that tickets are cut from included."""
+    """List the keys of what the live profiles train, the runs that tickets come from included."""
     files = [p for name in LIVE for p in sorted((paths.root() / "params").glob(f"*/{name}.yaml"))]
     runs = [s for file in files for s in plan(file)]
-    return _keys(runs) | _keys(before for s in runs if (before := pretraining(s)))
+    return _keys(runs) | _keys(need.settings for s in runs for need in needs(s))
 
 
 def _keys(runs: Iterable[Settings]) -> set[str]:

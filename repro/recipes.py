@@ -59,9 +59,24 @@ RECIPES: dict[str, dict[str, Any]] = {
         "data": CIFAR | {"normalise": "half"},
         "optim": {"epochs": 160, "batch": 512, "lr": 3e-4, "weight_decay": 1e-4, "optimizer": "adam"},
     },
+    # RigL replication, WRN-22-2 on CIFAR-10: 45,000 training images, 352 steps an epoch; no decay on 1-D tensors
+    "rigl-cifar10": {
+        "data": {"augment": "reflect_crop_flip", "validation": 0.1},
+        "optim": {
+            "epochs": 250,
+            "batch": 128,
+            "lr": 0.1,
+            "weight_decay": 5e-4,
+            "decay_1d": False,
+            "nesterov": True,
+            "per_step": True,
+            "gamma": 0.2,
+            "milestones": [30000 / 88000, 60000 / 88000],
+        },
+    },
     # RigL replication, ResNet-50 on CIFAR-100: 45,000 training images, 352 steps an epoch, 1,760 of warm-up
     "rigl-cifar100": {
-        "data": {"augment": "crop_flip", "normalise": "s003", "validation": 0.1},
+        "data": {"augment": "resized_crop_flip", "normalise": "s003", "validation": 0.1},
         "optim": {
             "epochs": 250,
             "batch": 128,

@@ -22,6 +22,7 @@ import yaml
 from . import paths
 from .errors import ReproError
 from .files import write
+from .naming import density, method
 
 FORMAT = 1
 COLUMNS = [
@@ -48,6 +49,11 @@ COLUMNS = [
     "units",
     "params",
     "flops_ratio",
+    "train_flops_ratio",
+    "train_flops_counted",
+    "explored",
+    "validation",
+    "train_loss",
     "seconds",
     "memory_mb",
     "device",
@@ -112,23 +118,6 @@ def read(path: Path) -> dict[str, Any]:
     return record
 
 
-def method(ticket: Mapping[str, Any]) -> str:
-    """Name what a ticket is made by: `dense`, the score, the allocation of a random mask, or both.
-
-    `@trained` or `@rewound` follows when it starts from such weights and not from the initial ones.
-    """
-    score, allocation = ticket["score"], ticket["allocation"]
-    if score is None:
-        return "dense"
-    if ticket.get("of", "trained") != "trained":
-        score = f"{score}:{ticket['of']}"
-    if ticket.get("family", "quadratic") != "quadratic":
-        allocation = f"{allocation}:{ticket['family']}"
-    name = score if allocation == "global" else allocation if score == "random" else f"{score}+{allocation}"
-    start = ticket.get("weights", "init")
-    return name if start == "init" else f"{name}@{start}"
-
-
 def row(
     settings: Mapping[str, Any], record: Mapping[str, Any] | None, path: Path | None = None
 ) -> dict[str, Any]:
@@ -140,11 +129,11 @@ def row(
         "data": s["data"]["name"],
         "model": s["model"]["name"],
         "width": s["model"].get("width", 1.0),
-        "method": method(s["ticket"]),
+        "method": method(s),
         "check": s["check"]["name"],
-        "density": s["ticket"]["density"],
+        "density": density(s),
         "seed": s["seed"],
-        "epochs": s["optim"]["epochs"],
+        "epochs": round(s["optim"]["epochs"] * s["optim"].get("multiplier", 1)),
         "status": r.get("status", "missing"),
         "reason": r.get("reason"),
         "realised": r.get("density"),
@@ -158,7 +147,10 @@ def row(
         "dead": _total(layers, "dead"),
         "units": _total(layers, "units"),
         "params": r.get("params"),
-        "flops_ratio": r.get("flops", {}).get("ratio"),
+        **_costs(r.get("flops", {})),
+        "explored": (r.get("sparse") or {}).get("explored"),
+        "validation": accuracy.get("validation"),
+        "train_loss": (r.get("curve", {}).get("train_loss") or [None])[-1],
         "seconds": r.get("seconds", {}).get("total"),
         "memory_mb": r.get("memory_mb"),
         "device": environment.get("device"),
@@ -173,6 +165,15 @@ def row(
     }
 
 
+def _costs(flops: Mapping[str, Any]) -> dict[str, Any]:
+    names = {
+        "flops_ratio": "ratio",
+        "train_flops_ratio": "train_ratio",
+        "train_flops_counted": "train_counted",
+    }
+    return {column: flops.get(name) for column, name in names.items()}
+
+
 def _total(layers: Sequence[Mapping[str, Any]], name: str, of: str | None = None) -> float | None:
     """Add up a count over layers, as a share of another if `of` names one; None if a record does not have it."""
     if not layers or any(layer.get(name) is None for layer in layers):
@@ -183,22 +184,7 @@ def _total(layers: Sequence[Mapping[str, Any]], name: str, of: str | None = None
 def frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """Bring rows into the one table that every page reads."""
     table = pd.DataFrame(list(rows), columns=COLUMNS)
-    numbers = [
-        "accuracy",
-        "best",
-        "top5",
-        "realised",
-        "collapsed",
-        "overlap",
-        "overlap_expected",
-        "effective",
-        "dead",
-        "units",
-        "params",
-        "flops_ratio",
-        "seconds",
-        "memory_mb",
-    ]
+    numbers = ["realised", *COLUMNS[COLUMNS.index("accuracy") : COLUMNS.index("device")]]
     table[numbers] = table[numbers].astype(float)
     return table
 

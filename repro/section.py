@@ -27,7 +27,7 @@ def options_of(entry: Callable[..., Any]) -> type[BaseModel]:
     """Turn the keyword-only parameters of a menu entry into a model that validates them."""
     hints = get_type_hints(entry, include_extras=True)
     fields: dict[str, Any] = {
-        p.name: (hints[p.name], p.default)
+        p.name: (hints[p.name], ... if p.default is p.empty else p.default)
         for p in inspect.signature(entry).parameters.values()
         if p.kind is p.KEYWORD_ONLY
     }

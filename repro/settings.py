@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
@@ -11,122 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from .checks import DATA_CHECKS, MASK_CHECKS, SCORE_CHECKS
 from .data import DATASETS
-from .data.augment import AUGMENTATIONS
 from .errors import ReproError, nearest, pick
-from .models import MODELS, check_input
-from .optim import OPTIMIZERS, SCHEDULES
-from .pruners import ALLOCATIONS, SCORES, needs_data, needs_pretraining
-from .section import Section, nothing, one_line
+from .models import check_input
+from .parts import Check, Data, Model, Optim, Sparse, Ticket
+from .section import Section, one_line
+from .text import assignments, nest
 
 MEANING = 2  # raised when the meaning of a setting changes, so that old results are not taken for new ones
-Density = Annotated[float, Field(gt=0, le=1)]
-
-
-class Data(Section):
-    """Which images, in which form."""
-
-    menus = {"augment": dict.fromkeys(AUGMENTATIONS, nothing), "name": dict.fromkeys(DATASETS, nothing)}
-    name: str = "digits"
-    size: Annotated[int, Field(ge=4, le=256)] | None = None
-    channels: Literal[1, 3] | None = None
-    subset: Annotated[int, Field(ge=1)] | None = None
-    validation: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    normalise: str = "standard"
-    augment: str = "none"
-
-
-class Model(Section):
-    """Which network."""
-
-    menus = {"name": MODELS}
-    name: str = "resnet20"
-
-
-class Ticket(Section):
-    """Which weights are kept; no score means the dense network."""
-
-    menus = {"score": SCORES, "allocation": {"global": nothing, **ALLOCATIONS}}
-    score: str | None = None
-    allocation: str = "global"
-    density: Density = 1.0
-    keep_dense: tuple[Literal["first", "last", "shortcut"], ...] = ()
-    count_dense: bool = True
-    selection: Literal["exact", "c1", "c2", "c3", "c4", "c5", "c6"] = "exact"
-    sampler: Literal["exact", "bernoulli"] = "exact"
-    weights: Literal["init", "rewound", "trained"] = "init"
-    rewind: Annotated[int, Field(ge=0)] = 0
-    pretrain: Annotated[int, Field(ge=1)] | None = None
-
-    @property
-    def scored_on_trained(self) -> bool:
-        """Whether the score looks at a trained dense network."""
-        return self.score is not None and needs_pretraining(self.score, self.options("score"))
-
-    @property
-    def needs_dense(self) -> bool:
-        """Whether a dense network must be trained first: for the score, or as the weights to start from."""
-        return self.scored_on_trained or self.weights != "init"
-
-    @model_validator(mode="after")
-    def _all_used(self) -> Ticket:
-        if self.score is None and (unused := self.changed()):
-            raise ReproError(
-                f"ticket.{next(iter(unused))}: not used without ticket.score; remove it or name a score"
-            )
-        within = self.score == "random" and self.allocation != "global"
-        if self.sampler == "bernoulli" and not within:
-            raise ReproError("ticket.sampler: bernoulli is used only by score 'random' within an allocation")
-        if self.selection != "exact" and self.sampler == "bernoulli":
-            raise ReproError("ticket.selection: not used by the bernoulli sampler; remove it")
-        if not self.count_dense and not self.keep_dense:
-            raise ReproError("ticket.count_dense: not used without ticket.keep_dense; remove it")
-        if {"samples_per_class", "batch_size"} <= self.changed().keys():
-            raise ReproError("ticket.samples_per_class: not used with ticket.batch_size; remove one of them")
-        self._start_makes_sense()
-        return self
-
-    def _start_makes_sense(self) -> None:
-        if self.weights == "init" and self.rewind:
-            raise ReproError(
-                "ticket.rewind: not used with ticket.weights 'init', only by rewound, trained; remove it"
-            )
-        if self.weights == "rewound" and not self.rewind:
-            raise ReproError(
-                "ticket.rewind: weights rewound to epoch 0 are ticket.weights 'init'; give 1 or more"
-            )
-        if self.pretrain is not None and not self.needs_dense:
-            raise ReproError("ticket.pretrain: this ticket needs no dense training; remove it")
-
-
-class Check(Section):
-    """Which sanity check, if any."""
-
-    menus = {"name": {"none": nothing, **MASK_CHECKS, **DATA_CHECKS, **SCORE_CHECKS}}
-    name: str = "none"
-
-
-class Optim(Section):
-    """How the weights are trained."""
-
-    menus = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
-    epochs: Annotated[int, Field(ge=1)] = 160
-    batch: Annotated[int, Field(ge=2)] = 128
-    lr: Annotated[float, Field(gt=0)] = 0.1
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
-    decay_1d: bool = True
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    warmup: Annotated[float, Field(ge=0)] = 0.0
-    per_step: bool = False
-    optimizer: str = "sgd"
-    schedule: str = "step"
-
-    @model_validator(mode="after")
-    def _warmup_ends(self) -> Optim:
-        if self.warmup >= self.epochs:
-            raise ReproError(
-                f"optim.warmup: {self.warmup:g} epochs do not fit into optim.epochs {self.epochs}"
-            )
-        return self
 
 
 class Settings(BaseModel):
@@ -137,6 +29,7 @@ class Settings(BaseModel):
     model: Model = Model()
     ticket: Ticket = Ticket()
     check: Check = Check()
+    sparse: Sparse = Sparse()
     optim: Optim = Optim()
     seed: Annotated[int, Field(ge=0)] = 0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -146,26 +39,74 @@ class Settings(BaseModel):
         facts = DATASETS[self.data.name]
         pick(facts.normalise, self.data.normalise, f"data.normalise of {self.data.name}")
         check_input(self.model.name, self.data.size or facts.size)
-        name, score = self.check.name, self.ticket.score
-        self._dense_run_fits()
-        if name in (*MASK_CHECKS, *SCORE_CHECKS) and score is None:
+        self._before_fits()
+        self._check_fits()
+        self._moves_fit()
+        return self
+
+    def _check_fits(self) -> None:
+        name, ticket = self.check.name, self.ticket
+        if name in (*MASK_CHECKS, *SCORE_CHECKS) and ticket.score is None:
             raise ReproError(
                 f"check.name: {name!r} changes a ticket, and this run is dense; name a ticket.score"
             )
-        if name in SCORE_CHECKS and (self.ticket.density == 1 or self.ticket.sampler != "exact"):
+        if name in SCORE_CHECKS and not (ticket.scored and ticket.density < 1 and ticket.sampler == "exact"):
             raise ReproError(f"check.name: {name!r} changes nothing where weights are not ranked; remove it")
-        blind = score and not needs_data(score, self.ticket.options("score")) and not self.ticket.needs_dense
-        if name in DATA_CHECKS and blind:
+        if name in DATA_CHECKS and ticket.score and not (ticket.sees_data or ticket.needs_run):
             raise ReproError(
-                f"check.name: {name!r} corrupts data, and ticket.score {score!r} uses none; remove it"
+                f"check.name: {name!r} corrupts data, and ticket.score {ticket.score!r} uses none; remove it"
             )
-        return self
 
-    def _dense_run_fits(self) -> None:
+    def _moves_fit(self) -> None:
+        plan, method = self.sparse.plan, self.sparse.method
+        if not plan:
+            return
+        if plan.regrow and self.ticket.score is None:
+            raise ReproError(
+                f"sparse.method: {method!r} moves masks, and this run starts dense; name a ticket.score"
+            )
+        if plan.prune and plan.prune.density > self.ticket.density:
+            raise ReproError(
+                f"sparse.density: {plan.prune.density:g} is above ticket.density, and weights are only removed"
+            )
+        if plan.prune and self.ticket.unit == "kernel":
+            raise ReproError(f"ticket.unit: sparse.method {method!r} removes single weights; remove it")
+        kernels = {"kernel_drop", "kernel_grow"} & self.sparse.changed().keys()
+        if kernels and self.ticket.unit != "kernel":
+            raise ReproError(f"sparse.{kernels.pop()}: used only with ticket.unit 'kernel'; remove it")
+        if plan.regrow and "momentum" in plan.regrow.looks_at and not self._keeps_momentum():
+            raise ReproError(
+                f"sparse.method: {method!r} looks at the optimiser's momentum, which is off; raise optim.momentum"
+            )
+
+    def _keeps_momentum(self) -> bool:
+        return self.optim.options("optimizer").get("momentum", 1) > 0
+
+    @property
+    def source(self) -> Settings:
+        """The run whose masks `mask_of` takes: this one, with what `ticket.source` says of ticket and moves."""
+        plain = {k: v for k, v in self.changed().items() if k not in ("ticket", "check", "sparse")}
+        told = nest(assignments(str(self.ticket.options("score")["source"]).split()))
+        for name, section in told.items():
+            if isinstance(section, dict) and isinstance(known := plain.get(name), dict):
+                section = {**known, **section}
+            plain[name] = section
+        try:
+            return parse(plain)
+        except ReproError as error:
+            raise ReproError(f"ticket.source: {error}") from None
+
+    def _before_fits(self) -> None:
+        if (
+            self.ticket.score == "mask_of"
+            and self.source.ticket.score is None
+            and not self.source.sparse.plan
+        ):
+            raise ReproError("ticket.source: this run would be dense; name its ticket.score or sparse.method")
         before = self.dense_epochs
         if self.ticket.rewind > before:
             raise ReproError(
-                f"ticket.rewind: {self.ticket.rewind} lies beyond the {before} epochs of the dense run; lower it"
+                f"ticket.rewind: {self.ticket.rewind} lies beyond the {before} epochs of the run before; lower it"
             )
         if self.optim.warmup >= before:
             raise ReproError(
@@ -174,8 +115,10 @@ class Settings(BaseModel):
 
     @property
     def dense_epochs(self) -> int:
-        """Epochs of the dense run that the ticket is cut from."""
-        return self.ticket.pretrain or self.optim.epochs
+        """Epochs of the run that the ticket comes from."""
+        if self.ticket.score == "mask_of":
+            return self.source.optim.length
+        return self.ticket.pretrain or self.optim.length
 
     @property
     def schedule(self) -> tuple[int, int]:
@@ -183,7 +126,7 @@ class Settings(BaseModel):
 
         A rewound ticket goes on in the schedule of its dense run, from the epoch it is rewound to.
         """
-        return (self.ticket.rewind, self.dense_epochs) if self.ticket.rewind else (0, self.optim.epochs)
+        return (self.ticket.rewind, self.dense_epochs) if self.ticket.rewind else (0, self.optim.length)
 
     def changed(self) -> dict[str, Any]:
         """Give what differs from the defaults, as nested plain values."""
@@ -201,7 +144,8 @@ class Settings(BaseModel):
 
     def command(self) -> str:
         """Spell the command that repeats the run."""
-        return " ".join(["repro run", *(f"{k}={_spell(v)}" for k, v in flat(self.changed()).items())])
+        words = (shlex.quote(f"{k}={_spell(v)}") for k, v in flat(self.changed()).items())
+        return " ".join(["repro run", *words])
 
 
 def digest(value: Any) -> str:

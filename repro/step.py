@@ -1,18 +1,9 @@
-"""One optimisation step: forward, loss, backward, masked gradients, update. Eager, or a captured CUDA graph.
+"""One optimisation step: forward, loss, backward, masked gradients, update. `captured` records it on CUDA.
 
-Nothing in a step waits for the device: losses and counts add up in `sums`. On CUDA the step of a network, batch shape
-and recipe is captured once; every seed, density, ticket and rate of that shape is put into the same memory and
-replays it.
+Nothing in a step waits for the device: losses and counts add up in `sums`.
 """
 
 from __future__ import annotations
-
-import copy
-import json
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,14 +11,10 @@ from torch.nn.functional import cross_entropy
 
 from . import optim
 from .masks import Masks
+from .models import dropouts
 from .precision import computing
+from .rng import reseed
 from .settings import Settings
-
-Replay = Callable[[], None]
-KEPT = 2  # captured steps that a thread keeps: their memory is reserved as long
-WARM_UP = 3  # eager steps before a capture: autotuning, and the optimiser's state comes to be
-_capturing = threading.Lock()
-_mine = threading.local()
 
 
 class Step:
@@ -45,7 +32,7 @@ class Step:
 
         Args:
             model: the network at its initial weights, on its device.
-            s: optim is used here.
+            s: optim and sparse are used here.
             masks: which weights may live; None for all.
             precision: "float32" or "bfloat16", for forward and backward pass.
         """
@@ -58,10 +45,14 @@ class Step:
         device = next(model.parameters()).device
         self.sums = torch.zeros(2, dtype=torch.float64, device=device)
         weights = dict(model.named_parameters())
-        self._masked: list[Tensor] = [weights[name] for name in masks or ()]
-        self._factors = [torch.empty_like(w) for w in self._masked]
+        self.masked: dict[str, Tensor] = {name: weights[name] for name in masks or ()}
+        self._factors = [torch.empty_like(w) for w in self.masked.values()]
+        self._dense_momentum = bool(s.sparse.plan and s.sparse.plan.dense_momentum)
+        self._noise = torch.Generator() if device.type == "cpu" and dropouts(model) else None
+        for layer in dropouts(model):
+            layer.generator = self._noise
         if masks:
-            self._put(masks)
+            self.put(masks)
 
     def __call__(self, x: Tensor, y: Tensor, lr: float) -> None:
         """Update the weights once.
@@ -71,164 +62,82 @@ class Step:
             y: labels (N,), int64.
             lr: learning rate of this step.
         """
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
+        self._set_rate(lr)
         self._update(x, y)
 
+    def gradients(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """Give the slopes of all weights that can be masked, also of those that are; the weights stay.
+
+        Args:
+            x: as for a step; its loss counts in `sums`.
+            y: likewise.
+        """
+        self._backward(x, y)
+        return self._slopes()
+
+    def finish(self, lr: float) -> None:
+        """Complete the step that `gradients` began."""
+        self._set_rate(lr)
+        self._finish()
+
     @torch.no_grad()
-    def _put(self, masks: Masks) -> None:
+    def put(self, masks: Masks) -> None:
+        """Put masks in place: pruned weights become zero, and (unless momentum is dense) so does their past.
+
+        Args:
+            masks: of the layers that the step was made for.
+        """
+        if not self.masked:
+            return
         for factor, mask in zip(self._factors, masks.values(), strict=True):
             factor.copy_(mask)
-        torch._foreach_mul_(self._masked, self._factors)  # pyright: ignore
+        torch._foreach_mul_(list(self.masked.values()), self._factors)  # pyright: ignore
+        if not self._dense_momentum:
+            for weight, factor in zip(self.masked.values(), self._factors, strict=True):
+                for value in self.past(weight):
+                    value.mul_(factor)
+
+    def past(self, weight: Tensor) -> list[Tensor]:
+        """List what the optimiser remembers of each entry of a weight: momentum, Adam's moments."""
+        state = self.optimizer.state.get(weight, {}).values()
+        return [v for v in state if isinstance(v, Tensor) and v.shape == weight.shape]
+
+    def reseed(self, seed: int, number: int) -> None:
+        """Start the noise of dropout anew for a step, on a CPU; a GPU draws it from the device's own generator.
+
+        Args:
+            seed: of the run.
+            number: of the step.
+        """
+        if self._noise:
+            reseed(self._noise, seed, "dropout", number)
+
+    def _set_rate(self, lr: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+
+    def _slopes(self) -> dict[str, Tensor]:
+        return {name: w.grad for name, w in self.masked.items() if w.grad is not None}
 
     def _update(self, x: Tensor, y: Tensor) -> None:
+        self._backward(x, y)
+        self._finish()
+
+    def _backward(self, x: Tensor, y: Tensor) -> None:
         with computing(self.precision, x.device):
             logits = self.model(x)
         logits = logits.float() if self.precision == "bfloat16" else logits
         loss = cross_entropy(logits, y, label_smoothing=self.smoothing)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        if self._masked:
-            torch._foreach_mul_([w.grad for w in self._masked], self._factors)  # pyright: ignore
-        self.optimizer.step()
         with torch.no_grad():
             self.sums += torch.stack([loss * len(y), (logits.argmax(1) == y).sum()])
 
-
-class Captured(Step):
-    """A step that was recorded once for each batch size and is replayed; networks are put into its memory."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        s: Settings,
-        masks: Masks | None,
-        precision: str,
-        shapes: Sequence[tuple[int, ...]],
-        record: Callable[[Replay], Replay],
-    ) -> None:
-        """Record the step on a copy of the network.
-
-        Args:
-            model: a network of the structure wanted; it is not changed.
-            s: optim is used here.
-            masks: masks of the layers that will be masked, with any entries; None for dense networks.
-            precision: as in `Step`.
-            shapes: (N, C, H, W) of every batch that will come.
-            record: turns a function into one that repeats its work on the device, e.g. `cuda_graph`.
-        """
-        super().__init__(copy.deepcopy(model), s, masks, precision)
-        device = self.sums.device
-        self._rate = torch.tensor(s.optim.lr, device=device)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._rate
-            if "capturable" in group:  # Adam asks for it, and then warns of the eager steps before a capture
-                group["capturable"] = True
-        self.optimizer._warned_capturable_if_run_uncaptured = True  # pyright: ignore
-        self.model.train()
-        self._replays: dict[int, tuple[Tensor, Tensor, Replay]] = {}
-        for shape in shapes:
-            x = torch.zeros(shape, device=device).contiguous(memory_format=torch.channels_last)
-            y = torch.zeros(len(x), dtype=torch.int64, device=device)
-            self._replays[len(x)] = (x, y, record(lambda x=x, y=y: self._update(x, y)))
-
-    @torch.no_grad()
-    def load(self, model: nn.Module, masks: Masks | None) -> None:
-        """Put a network and its masks in place and forget the optimiser's past.
-
-        A momentum of zero gives the same first step as none.
-        """
-        self.model.load_state_dict(model.state_dict())
-        if masks:
-            self._put(masks)
-        for state in self.optimizer.state.values():
-            for value in state.values():
-                if isinstance(value, Tensor):
-                    value.zero_()
-        self.sums.zero_()
-
-    def __call__(self, x: Tensor, y: Tensor, lr: float) -> None:
-        """Update the weights once, as `Step` does, by a replay."""
-        inputs, labels, replay = self._replays[len(y)]
-        inputs.copy_(x)
-        labels.copy_(y)
-        self._rate.fill_(lr)
-        replay()
-
-
-def cuda_graph(work: Replay) -> Replay:
-    """Record the kernels that `work` starts on the current device and give the function that starts them again.
-
-    One capture at a time; other threads may compute meanwhile.
-    """
-    with _capturing:
-        stream, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(WARM_UP):
-                work()
-        torch.cuda.current_stream().wait_stream(stream)
-        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-            work()
-    return graph.replay
-
-
-def make_step(
-    model: nn.Module,
-    s: Settings,
-    masks: Masks | None = None,
-    *,
-    precision: str = "float32",
-    shapes: Sequence[tuple[int, ...]] = (),
-    record: Callable[[Replay], Replay] | None = None,
-) -> Step:
-    """Make the step of a run; on CUDA this thread captures it, unless it has captured one of this structure before.
-
-    A captured step trains a network of its own: its `model` holds the trained weights.
-
-    Args:
-        model: the network at its initial weights, on its device.
-        s: model and optim are used here.
-        masks: which weights may live; None for all.
-        precision: "float32" or "bfloat16".
-        shapes: (N, C, H, W) of every batch that will come; for captured steps.
-        record: how to capture; default `cuda_graph` on CUDA, elsewhere the step is eager.
-    """
-    if next(model.parameters()).device.type == "cuda":
-        torch.backends.cudnn.benchmark = True
-        record = record or cuda_graph
-    if record is None:
-        return Step(model, s, masks, precision)
-    kept: OrderedDict[str, Captured] = _mine.__dict__.setdefault("kept", OrderedDict())
-    key = _structure(model, s, masks, precision, shapes)
-    step = kept.pop(key, None) or Captured(model, s, masks, precision, shapes, record)
-    kept[key] = step
-    while len(kept) > KEPT:
-        kept.popitem(last=False)
-    step.load(model, masks)
-    return step
-
-
-def _structure(
-    model: nn.Module,
-    s: Settings,
-    masks: Masks | None,
-    precision: str,
-    shapes: Sequence[tuple[int, ...]],
-) -> str:
-    """Name all that a captured step depends on and that cannot be put into its memory."""
-    o = s.optim
-    fixed: list[Any] = [o.optimizer, o.options("optimizer"), o.weight_decay, o.decay_1d, o.label_smoothing]
-    tensors = {name: list(value.shape) for name, value in model.state_dict().items()}
-    where = str(next(model.parameters()).device)
-    parts = [
-        s.model.changed(),
-        s.model.name,
-        tensors,
-        list(masks or ()),
-        precision,
-        list(shapes),
-        fixed,
-        where,
-    ]
-    return json.dumps(parts, default=str)
+    def _finish(self) -> None:
+        weights = list(self.masked.values())
+        if weights and not self._dense_momentum:
+            torch._foreach_mul_([w.grad for w in weights], self._factors)  # pyright: ignore
+        self.optimizer.step()
+        if weights and self._dense_momentum:
+            with torch.no_grad():
+                torch._foreach_mul_(weights, self._factors)  # pyright: ignore

@@ -16,33 +16,37 @@ from .errors import ReproError
 from .masks import Masks, Ticket
 from .materials import corrupted, data_of, device, network
 from .models import prunable
-from .pruners import Context, make_masks, needs_data
+from .pruners import Context, make_masks
 from .rng import stream
 from .settings import Settings, digest
 
 Trained = Callable[[int | None], Mapping[str, torch.Tensor]]
+Ended = Callable[[], Masks]
 Pause = Callable[[], None]
 MOVE_MASKS = ("rearrange", "permute_globally")  # the checks on tickets that change which weights are kept
-_BLANK = {name: Settings.model_fields[name].default for name in ("ticket", "check")}
+_BLANK = {name: Settings.model_fields[name].default for name in ("ticket", "check", "sparse")}
 
 
 class Need(NamedTuple):
-    """A dense run that a ticket needs, and the epochs after which its weights must be kept besides the last."""
+    """A run that a ticket needs, and the epochs after which its weights must be kept besides the last."""
 
     settings: Settings
     snapshots: tuple[int, ...] = ()
 
 
 def pretraining(s: Settings) -> Settings | None:
-    """Name the dense run that the ticket of `s` is cut from, or starts from; None when it needs none.
+    """Name the run that the ticket of `s` comes from; None when it needs none.
 
-    A check that corrupts data corrupts this run (Su et al., LT tickets): the ticket itself is trained on clean data.
+    That is the dense run that it is cut from, or starts from, or the run whose masks it takes. A check that
+    corrupts data corrupts this run (Su et al., LT tickets): the ticket itself is trained on clean data.
     """
-    if not s.ticket.needs_dense:
+    if not s.ticket.needs_run:
         return None
     check = s.check if s.check.name in DATA_CHECKS else _BLANK["check"]
-    optim = s.optim.model_copy(update={"epochs": s.dense_epochs})
-    return s.model_copy(update={"ticket": _BLANK["ticket"], "check": check, "optim": optim})
+    if s.ticket.score == "mask_of":
+        return s.source.model_copy(update={"check": check})
+    own = {"epochs": s.ticket.pretrain, "multiplier": 1.0} if s.ticket.pretrain else {}
+    return s.model_copy(update=_BLANK | {"check": check, "optim": s.optim.model_copy(update=own)})
 
 
 def unchecked(s: Settings) -> Settings | None:
@@ -57,13 +61,13 @@ def unchecked(s: Settings) -> Settings | None:
 
 
 def needs(s: Settings) -> list[Need]:
-    """List the dense runs that must be there before `s` can be trained and its masks compared."""
+    """List the runs that must be there before `s` can be trained and its masks compared."""
     found = []
-    if before := pretraining(s):
-        found.append(Need(before, (s.ticket.rewind,) if s.ticket.weights == "rewound" else ()))
+    if first := pretraining(s):
+        found.append(Need(first, (s.ticket.rewind,) if s.ticket.weights == "rewound" else ()))
     clean = unchecked(s)
-    if clean and clean.ticket.scored_on_trained and (before := pretraining(clean)):
-        found.append(Need(before))
+    if clean and clean.ticket.masks_from_run and (first := pretraining(clean)):
+        found.append(Need(first))
     return found
 
 
@@ -90,13 +94,14 @@ def _samplers(split: Split, data: Data, s: Settings, where: torch.device) -> tup
     return sample, batch
 
 
-def ticket_of(s: Settings, trained: Trained, pause: Pause = lambda: None) -> Ticket:
+def ticket_of(s: Settings, trained: Trained, ended: Ended, pause: Pause = lambda: None) -> Ticket:
     """Make, or fetch, the ticket of a run, with its check applied.
 
     Args:
         s: the run; its ticket, check, model, data and seed are used.
-        trained: gives the weights of the dense run that `pretraining` names, after some epochs or (None) the
-            last; called only when needed.
+        trained: gives the weights of the run that `pretraining` names, after some epochs or (None) the last; called
+            only when needed.
+        ended: gives the masks that this run ended with; called only when needed.
         pause: called now and then while scoring; what it raises ends the work.
 
     Raises:
@@ -105,7 +110,7 @@ def ticket_of(s: Settings, trained: Trained, pause: Pause = lambda: None) -> Tic
     if s.ticket.score is None:
         raise ReproError("ticket.score: the dense network has no ticket; name a score")
     data = data_of(s)
-    masks = _masks(s, data, trained, pause)
+    masks = _taken(s, ended()) if s.ticket.score == "mask_of" else _masks(s, data, trained, pause)
     ticket = Ticket(masks, _weights(s, data, trained), {"settings": s.changed()})
     if s.check.name in MASK_CHECKS:
 
@@ -124,18 +129,26 @@ def _weights(s: Settings, data: Data, trained: Trained) -> Mapping[str, torch.Te
     return trained(s.ticket.rewind if s.ticket.weights == "rewound" else None)
 
 
+def _taken(s: Settings, masks: Masks) -> Masks:
+    """Check that the masks of another run keep what this one says it keeps."""
+    off = abs(masks.density - s.ticket.density)
+    if off * masks.total > 0.5 and off > 0.02 * s.ticket.density:
+        raise ReproError(
+            f"ticket.density: the masks of ticket.source keep {masks.density:.4g}, not {s.ticket.density:g}; give that"
+        )
+    return masks
+
+
 def ticket_key(s: Settings) -> str:
     """Name a ticket before checks: by all that its mask depends on, and nothing else."""
     start = ("weights", "rewind", "pretrain")
     ticket = {k: v for k, v in s.ticket.changed().items() if k not in start}
     parts: dict[str, Any] = {"ticket": ticket, "model": s.model.changed(), "seed": s.seed}
     parts["data"] = s.data.changed()
-    score = s.ticket.score
-    sees_data = score is not None and needs_data(score, s.ticket.options("score"))
-    if (s.check.name in DATA_CHECKS and sees_data) or s.check.name in SCORE_CHECKS:
+    if (s.check.name in DATA_CHECKS and s.ticket.sees_data) or s.check.name in SCORE_CHECKS:
         parts["check"] = s.check.changed()
-    before = pretraining(s) if s.ticket.scored_on_trained else None
-    return digest({"ticket": parts, "pretraining": before.key() if before else None})
+    first = pretraining(s) if s.ticket.masks_from_run else None
+    return digest({"ticket": parts, "pretraining": first.key() if first else None})
 
 
 def _masks(s: Settings, data: Data, trained: Trained, pause: Pause) -> Masks:
@@ -143,7 +156,7 @@ def _masks(s: Settings, data: Data, trained: Trained, pause: Pause) -> Masks:
     with files.lock(path.with_suffix(".lock")):
         if path.exists():
             return Masks.load(path)
-        masks = _score(s, data, trained(None) if s.ticket.scored_on_trained else None, pause)
+        masks = _score(s, data, trained(None) if s.ticket.masks_from_run else None, pause)
         masks.save(path, {"settings": json.dumps(s.changed())})
     return masks
 
@@ -153,9 +166,7 @@ def _score(s: Settings, data: Data, trained: Mapping[str, torch.Tensor] | None, 
     assert score is not None
     model = network(s, data).to(where)
     model.register_forward_pre_hook(lambda *_: pause())  # copied with the model: every score comes through it
-    split = (
-        corrupted(data.train, s, data.classes) if needs_data(score, s.ticket.options("score")) else data.train
-    )
+    split = corrupted(data.train, s, data.classes) if s.ticket.sees_data else data.train
     sample, batch = _samplers(split, data, s, where)
     context = Context(
         model=model,
@@ -178,5 +189,6 @@ def _score(s: Settings, data: Data, trained: Mapping[str, torch.Tensor] | None, 
         count_dense=s.ticket.count_dense,
         selection=s.ticket.selection,
         sampler=s.ticket.sampler,
+        unit=s.ticket.unit,
         change=SCORE_CHECKS.get(s.check.name),
     ).to("cpu")

@@ -17,14 +17,17 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from . import checkpoint, optim
+from . import checkpoint, measure, optim
 from .batches import batches, shapes, steps_per_epoch
+from .captured import make_step
 from .data import Data, Split
 from .data.augment import normalise
 from .masks import Masks
+from .models import prunable
+from .mover import Mover
 from .precision import computing
 from .settings import Settings
-from .step import Step, make_step
+from .step import Step
 
 EVALUATION_BATCH = {"cpu": 250, "cuda": 2500}  # more falls out of a processor's cache; a GPU wants it large
 SAVE_EVERY = 60.0  # seconds between checkpoints
@@ -38,12 +41,14 @@ class Stopped(Exception):  # noqa: N818 (not an error: the state is saved)
 
 @dataclass
 class Outcome:
-    """What a training leaves behind."""
+    """What a training leaves behind: how it ended, and the masks at its end (None for a dense network)."""
 
     status: str
     reason: str | None
-    curve: list[dict[str, float]]
+    curve: list[dict[str, Any]]
     seconds: float
+    masks: Masks | None = None
+    moves: dict[str, Any] | None = None
 
 
 @dataclass
@@ -51,8 +56,9 @@ class State:
     """Everything that a checkpoint holds."""
 
     update: Step
+    mover: Mover | None = None
     step: int = 0
-    curve: list[dict[str, float]] = field(default_factory=list)
+    curve: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
 
     def save(self, path: Path) -> None:
@@ -61,6 +67,9 @@ class State:
         tensors |= checkpoint.pack_optimizer(self.update.optimizer) | {"sums": self.update.sums}
         about = {"step": self.step, "curve": self.curve, "seconds": self.seconds}
         about |= {"precision": self.update.precision, "threads": torch.get_num_threads()}
+        if self.mover:
+            tensors |= self.mover.pack()
+            about["moves"] = self.mover.about
         checkpoint.save_tensors(path, tensors, about)
 
     def restore(self, path: Path) -> None:
@@ -71,6 +80,8 @@ class State:
         checkpoint.unpack_optimizer(self.update.optimizer, tensors)
         self.update.sums.copy_(tensors["sums"])
         self.step, self.curve, self.seconds = about["step"], about["curve"], about["seconds"]
+        if self.mover:
+            self.mover.restore(tensors, about["moves"])
 
 
 @torch.no_grad()
@@ -112,8 +123,8 @@ def train(
     Args:
         model: the network at its initial weights, on the device that the data are on.
         data: training, test and perhaps validation images.
-        s: data, optim and seed are used here.
-        masks: which weights may live; None for all.
+        s: data, sparse, optim and seed are used here.
+        masks: which weights may live, at first if they move; None for all.
         precision: "float32" or "bfloat16", as `settle` gives it.
         resume: the checkpoint file, written now and then and taken up if it is there; None for none.
         stop: asked before each step; on True the state is saved.
@@ -124,7 +135,8 @@ def train(
         Stopped: when `stop` said so; the same call goes on from there.
     """
     n, batch = len(data.train.labels), s.optim.batch
-    state = State(make_step(model, s, masks, precision=precision, shapes=shapes(n, batch, data.shape)))
+    step = make_step(model, s, masks, precision=precision, shapes=shapes(n, batch, data.shape))
+    state = State(step, _mover(s, step, masks, data))
     if resume and resume.exists():
         state.restore(resume)
     try:
@@ -135,7 +147,17 @@ def train(
         raise
     if state.update.model is not model:
         model.load_state_dict(state.update.model.state_dict())
-    return Outcome(status, reason, state.curve, state.seconds)
+    outcome = Outcome(status, reason, state.curve, state.seconds, masks)
+    if state.mover:
+        outcome.masks, outcome.moves = state.mover.masks, state.mover.summary()
+    return outcome
+
+
+def _mover(s: Settings, step: Step, masks: Masks | None, data: Data) -> Mover | None:
+    if s.sparse.plan is None or masks is None:
+        return None
+    steps = s.optim.length * steps_per_epoch(len(data.train.labels), s.optim.batch)
+    return Mover(s, step, masks, prunable(step.model), measure.macs(step.model, data.shape), steps)
 
 
 def _epochs(
@@ -157,16 +179,17 @@ def _epochs(
         warmup=o.warmup,
         per_step=o.per_step,
         start=start,
+        stretch=o.multiplier if length == o.length else 1.0,
     )
     saved = time.monotonic()
-    for epoch in range(state.step // per_epoch, o.epochs):
+    for epoch in range(state.step // per_epoch, o.length):
         _one_epoch(state, data, s, epoch, per_epoch, factor, stop)
         row = _end_of_epoch(state, data, s, epoch, o.lr * factor(state.step - 1))
         if not math.isfinite(row["train_loss"]):
             return "diverged", f"training loss {row['train_loss']} in epoch {epoch + 1}"
         after_epoch(epoch + 1, state.update.model)
-        report(state.step, per_epoch * o.epochs, row)
-        if resume and time.monotonic() - saved > SAVE_EVERY and epoch + 1 < o.epochs:
+        report(state.step, per_epoch * o.length, row)
+        if resume and time.monotonic() - saved > SAVE_EVERY and epoch + 1 < o.length:
             state.save(resume)
             saved = time.monotonic()
     return "done", None
@@ -187,7 +210,12 @@ def _one_epoch(
         if stop():
             state.seconds += time.monotonic() - began
             raise Stopped
-        state.update(x, y, s.optim.lr * factor(state.step))
+        lr = s.optim.lr * factor(state.step)
+        state.update.reseed(s.seed, state.step)
+        if state.mover:
+            state.mover(x, y, lr, state.step)
+        else:
+            state.update(x, y, lr)
         state.step += 1
     state.seconds += time.monotonic() - began
 
@@ -208,6 +236,8 @@ def _end_of_epoch(state: State, data: Data, s: Settings, epoch: int, lr: float) 
         if split is not None:
             found = evaluate(model, split, data, s, precision)
             row |= {f"{name}_{k}": v for k, v in found.items()}
+    if state.mover:
+        row |= state.mover.row()
     state.curve.append(row)
     state.seconds += time.monotonic() - began
     return row

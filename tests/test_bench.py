@@ -32,13 +32,13 @@ from repro.bench import (
 from repro.bench.cases import CASES, LONG
 from repro.bench.material import Bench, Size
 from repro.book import performance
+from repro.captured import make_step
 from repro.data import Data, Split
 from repro.errors import ReproError
 from repro.models import build, prunable
 from repro.pruners import ALLOCATIONS, kept_counts, make_masks
 from repro.report.performance import duels, duration, three
 from repro.rng import stream
-from repro.step import make_step
 from repro.train import evaluate
 
 TINY = Size(

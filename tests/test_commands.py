@@ -15,13 +15,13 @@ from test_track import Fake
 from repro import paths, record
 from repro.book.originals import COMMANDS, fragment, groups
 from repro.cli import _parser
-from repro.commands import _overrides
 from repro.data import DATASETS
 from repro.errors import ReproError
 from repro.experiment import run
 from repro.grids import expand, is_file_name
 from repro.models import family
 from repro.settings import Settings, parse
+from repro.text import assignments
 from repro.track import curves, kinds
 
 # Every option and every value with a meaning of its own, script by script.
@@ -78,7 +78,7 @@ def words_of(command: str) -> tuple[set[str], list[str]]:
 
 
 def planned(words: list[str]) -> list[Settings]:
-    return expand([{}], _overrides([w for w in words if "=" in w]), "command line")
+    return expand([{}], assignments([w for w in words if "=" in w]), "command line")
 
 
 def smoke(s: Settings) -> list[str]:

@@ -13,11 +13,12 @@ from repro import experiment, paths, pool, record, tickets
 from repro.checkpoint import load_tensors, save_tensors
 from repro.errors import ReproError
 from repro.experiment import make_ticket, run
-from repro.grids import expand, value
+from repro.grids import expand
 from repro.materials import corrupted, dataset
 from repro.pool import plan, run_all, table
 from repro.pruners import SCORES, Context, Scores
 from repro.settings import Settings
+from repro.text import value
 from repro.tickets import pretraining, ticket_key
 from repro.train import Stopped
 

@@ -8,8 +8,9 @@ import pytest
 
 from repro import paths
 from repro.errors import ReproError
-from repro.grids import expand, plan, read, value
+from repro.grids import expand, plan, read
 from repro.recipes import RECIPES
+from repro.text import value
 
 ROOT = Path(__file__).parent.parent
 

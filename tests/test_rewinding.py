@@ -143,7 +143,7 @@ def test_a_stopped_dense_run_goes_on_only_if_it_has_its_snapshots(trainings: lis
 
 def test_a_dense_run_that_diverged_is_told_in_one_line() -> None:
     s = rewound("rewound", 2, optim__lr=1e30)
-    with pytest.raises(ReproError, match=r"dense run \w+ diverged, no ticket can be cut"):
+    with pytest.raises(ReproError, match=r"run before, \w+, diverged, no ticket can be cut"):
         run(s)
 
 
@@ -299,7 +299,7 @@ def test_the_overlap_survives_a_stop(tmp_path: Path) -> None:
 )
 def test_methods_have_names_of_their_own(ticket: dict, name: str) -> None:
     s = parse({"ticket": {"density": 0.1, **ticket}})
-    assert record.method(facts.head(s)["settings"]["ticket"]) == name
+    assert record.method(facts.head(s)["settings"]) == name
 
 
 def test_a_record_counts_effective_weights_and_dead_units() -> None:

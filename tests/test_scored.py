@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 def masks(check: str = "none", density: float = 0.2, **ticket) -> Masks:
     values: dict[str, Any] = {"model": {"name": "resnet8", "width": 0.5}, "check": {"name": check}}
     s = parse(values | {"ticket": {"score": "snip", "density": density} | ticket, "data": {"subset": 300}})
-    return ticket_of(s, lambda epochs: pytest.fail("no dense run is needed")).masks
+    return ticket_of(s, lambda epochs: pytest.fail("no dense run is needed"), pytest.fail).masks
 
 
 def test_snip_takes_a_batch_as_training_does():

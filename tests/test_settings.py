@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -124,7 +126,8 @@ def test_settings_are_frozen() -> None:
 
 
 def test_the_command_repeats_the_run() -> None:
-    from repro.grids import expand, value
+    from repro.grids import expand
+    from repro.text import value
 
     s = parse(
         {
@@ -133,7 +136,7 @@ def test_the_command_repeats_the_run() -> None:
             "ticket": {**SNIP["ticket"], "keep_dense": ["last"]},
         }
     )
-    words = s.command().removeprefix("repro run ").split()
+    words = shlex.split(s.command().removeprefix("repro run "))
     assert expand([{}], {k: value(v) for k, v in (w.split("=", 1) for w in words)}) == [s]
 
 

@@ -13,10 +13,11 @@ import torch
 from test_train import digits, network, random_masks, same, settings
 from torch import nn
 
-from repro import step as module
+from repro import captured as module
 from repro.batches import batches, shapes
+from repro.captured import Captured, cuda_graph, make_step
 from repro.precision import PAYS, computing, has_bfloat16, settle
-from repro.step import Captured, Step, cuda_graph, make_step
+from repro.step import Step
 from repro.train import Stopped, train
 
 CPU = torch.device("cpu")

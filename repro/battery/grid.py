@@ -24,7 +24,7 @@ PLANNED = {  # what the battery sets itself, and how to say it
     "ticket.score": "the name of another function",
 }
 FAIR = ("weights", "rewind", "pretrain")  # the random tickets start from the initial weights too
-RANKING = ("allocation", "keep_dense", "count_dense", "selection", "sampler")
+RANKING = ("allocation", "keep_dense", "count_dense", "selection", "sampler", "unit")
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def plan_battery(
     custom.OWN[own.name] = own = replace(own, uses_data=found.uses_data)
     if found.masks and (unused := [n for n in RANKING if f"ticket.{n}" in overrides]):
         raise own.wrong(f"it gives masks, which leave ticket.{unused[0]} nothing to do; remove the setting")
-    uses_data = found.uses_data or originals[0].ticket.needs_dense
+    uses_data = found.uses_data or originals[0].ticket.needs_run
     checks = [c for c in TICKET_CHECKS if c != "invert" or not found.masks]
     checks += DATA_CHECKS if uses_data else []
     dense = {**BASE, "seed": axes["seed"]}
@@ -132,7 +132,7 @@ def _try(own: custom.Own, function: Callable[..., Any], s: Settings, densities: 
             classes=data.classes,
             densities=densities,
             options=s.ticket.options("score"),
-            trained=s.ticket.scored_on_trained,
+            trained=s.ticket.masks_from_run,
         )
 
 

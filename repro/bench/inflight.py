@@ -14,13 +14,13 @@ import torch
 
 from .. import flight as on_card
 from ..batches import first_batch
+from ..captured import make_step
 from ..data import Data, Split
 from ..errors import ReproError
 from ..grids import expand
 from ..materials import precision_for, threads
 from ..rng import stream
 from ..settings import Settings
-from ..step import make_step
 from ..workers import deaf, workers_of
 from .ceilings import training_gflop
 from .material import SMALL, Bench, formats, fresh, settings

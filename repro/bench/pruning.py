@@ -12,13 +12,13 @@ import torch
 
 from .. import measure
 from ..batches import first_batch
+from ..captured import make_step
 from ..data import balanced_batch, normalise
 from ..materials import precision_for
 from ..models import prunable
 from ..pruners import Context, make_masks
 from ..rng import stream
 from ..settings import Settings
-from ..step import make_step
 from .material import Bench, Network, Rival, compare, fresh, random_masks, settings, title
 from .reference_masks import PLAIN
 from .store import Row

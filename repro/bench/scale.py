@@ -7,6 +7,7 @@ import tempfile
 import time
 
 from ..batches import first_batch
+from ..captured import make_step
 from ..errors import ReproError
 from ..flight import number
 from ..grids import expand
@@ -14,7 +15,6 @@ from ..masks import Masks
 from ..materials import data_of
 from ..pool import run_all
 from ..settings import Settings
-from ..step import make_step
 from .ceilings import training_gflop
 from .inflight import fleet_of, random_images, throughput
 from .material import SMALL, Bench, Rival, compare, cores, formats, fresh, random_masks, seconds, settings

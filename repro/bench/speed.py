@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 import torch
 
 from ..batches import batches, first_batch, shapes
+from ..captured import make_step
 from ..data import Data
 from ..settings import Settings
-from ..step import Step, make_step
+from ..step import Step
 from ..train import evaluate
 from .ceilings import training_gb, training_gflop
 from .material import Bench, Network, Rival, compare, formats, fresh, random_masks, settings, title

@@ -6,7 +6,7 @@ from typing import Any
 
 from .. import paths
 from ..errors import ReproError, nearest
-from ..grids import value
+from ..text import value
 from .tables import table
 
 COMMANDS = "commands.yaml"

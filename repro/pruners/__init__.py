@@ -43,6 +43,7 @@ def make_masks(
     count_dense: bool = True,
     selection: str = "exact",
     sampler: str = "exact",
+    unit: str = "weight",
     change: Callable[[Scores], Scores] | None = None,
 ) -> Masks:
     """Prune: score the weights, share the budget out between layers, keep the best.
@@ -57,6 +58,7 @@ def make_masks(
         count_dense: whether those layers count in the budget.
         selection: "exact", or c1 to c6 for the thresholding of a published code.
         sampler: "exact", or "bernoulli" for random scores within an allocation: each weight by itself.
+        unit: "weight", or "kernel" for masks of whole kernels within an allocation.
         change: applied to the scores before every selection, e.g. to turn the ranking upside down. What an
             iterative score has pruned stays so.
 
@@ -73,6 +75,8 @@ def make_masks(
         rule = pick(ALLOCATIONS, allocation, "allocation")
         _check_options(rule, allocation_options, f"allocation {allocation!r}")
     _check_choice(score, allocation, selection, sampler, keep_dense)
+    if pick(dict.fromkeys(("weight", "kernel")), unit, "unit") == "kernel" and allocation == "global":
+        raise ReproError("unit 'kernel' keeps whole kernels within an allocation; name one")
     if change and (ctx.density == 1 or sampler != "exact"):
         why = "at density 1 everything is kept" if ctx.density == 1 else f"sampler {sampler!r} does not rank"
         raise ReproError(f"changed scores have no effect: {why}; remove the check")
@@ -87,6 +91,7 @@ def make_masks(
         keep_dense=keep_dense,
         count_dense=count_dense,
         sampler=sampler,
+        unit=unit,
     )
     select = _changed(change, select) if change else select
     ctx = dataclasses.replace(ctx, select=lambda scores, density: select(scores, density=density))

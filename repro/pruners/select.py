@@ -13,6 +13,7 @@ from torch import Tensor
 from ..errors import ReproError, pick
 from ..masks import Masks
 from ..models import Layer
+from ..units import entries, spread
 from .allocation import ALLOCATIONS
 from .ranking import Parts, at_least, highest, over, ranked, size_of, top_k
 
@@ -105,6 +106,7 @@ def choose(
     keep_dense: Sequence[str] = (),
     count_dense: bool = True,
     sampler: str = "exact",
+    unit: str = "weight",
 ) -> Masks:
     """Keep the entries of highest score.
 
@@ -120,6 +122,7 @@ def choose(
         count_dense: whether those layers count in the budget.
         sampler: "exact", or "bernoulli" to keep each entry by itself with its layer's density, for scores
             that are uniform in [0, 1).
+        unit: "weight", or "kernel" to keep or remove whole kernels, by their mean score, within an allocation.
 
     Raises:
         ReproError: a density out of range or infeasible, an unknown name, a score that is no finite number.
@@ -129,14 +132,14 @@ def choose(
     sparse = [layer for layer in layers if layer.role not in keep_dense]
     keep, drop = _shares(layers, sparse, density, count_dense)
     found = {x.name: torch.ones_like(scores[x.name], dtype=torch.bool) for x in layers if x not in sparse}
-    flat = {x.name: scores[x.name].detach().flatten() for x in sparse}
+    flat = {x.name: entries(scores[x.name].detach(), unit) for x in sparse}
     if sparse and allocation == "global":
         found |= zip(flat, CONVENTIONS[convention](list(flat.values()), keep, drop), strict=True)
     elif sparse:
         share = density if len(sparse) == len(layers) else keep / sum(x.numel for x in sparse)
         densities = pick(ALLOCATIONS, allocation, "allocation")(sparse, share, **(allocation_options or {}))
         found |= _by_layer(flat, densities, keep, sampler if sampler != "exact" else convention)
-    return Masks({x.name: found[x.name].reshape(x.shape) for x in layers})
+    return Masks({x.name: spread(found[x.name], x.shape) for x in layers})
 
 
 def _by_layer(

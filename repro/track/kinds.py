@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Protocol
 
 import yaml
 
-from .. import record
 from ..errors import ReproError
+from ..facts import method_of
 from ..settings import Settings, flat
 
 
@@ -85,7 +85,7 @@ class Wandb:
     def __init__(self, folder: Path, s: Settings, after: int) -> None:
         import wandb  # pyright: ignore[reportMissingImports]
 
-        method = record.method(dict(s.ticket))
+        method = method_of(s)
         try:
             self.run = wandb.init(
                 project=os.environ.get("WANDB_PROJECT", "repro-jackpot"),

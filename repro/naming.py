@@ -1,0 +1,58 @@
+"""What a run is called in tables: its method and its density, read from plain settings. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def method(settings: Mapping[str, Any]) -> str:
+    """Name what a run's weights are chosen by, at its start and while it trains.
+
+    `dense` and `small_dense`; the score, the allocation of a random mask, or both with a +; `mask_of(...)` for the
+    masks that another run ended with; `/kernel` where whole kernels are kept, `@trained` or `@rewound` where it
+    starts from such weights. In front stands a method that moves the masks in training (`rigl:erk`; `gmp` from the
+    dense network), at the end the factor by which training is longer (`*2`).
+
+    Args:
+        settings: sections and their values, as they stand in a record.
+    """
+    sparse, longer = settings.get("sparse") or {}, float(settings["optim"].get("multiplier", 1))
+    moving, start = sparse.get("method", "static"), _start(settings)
+    name = start if moving == "static" else moving if start == "dense" else f"{moving}:{start}"
+    return name if longer == 1 else f"{name}*{longer:g}"
+
+
+def _start(settings: Mapping[str, Any]) -> str:
+    """Name the ticket that training starts from, or the dense network."""
+    ticket = settings["ticket"]
+    score, allocation = ticket["score"], ticket.get("allocation", "global")
+    if score is None:
+        return "dense" if float(settings["model"].get("small", 1)) == 1 else "small_dense"
+    if score == "mask_of":
+        score = f"mask_of({_source(ticket['source'])})"
+    if ticket.get("of", "trained") != "trained":
+        score = f"{score}:{ticket['of']}"
+    if ticket.get("family", "quadratic") != "quadratic":
+        allocation = f"{allocation}:{ticket['family']}"
+    name = score if allocation == "global" else allocation if score == "random" else f"{score}+{allocation}"
+    name += "" if ticket.get("unit", "weight") == "weight" else f"/{ticket['unit']}"
+    start = ticket.get("weights", "init")
+    return name if start == "init" else f"{name}@{start}"
+
+
+def _source(words: str) -> str:
+    """Name the method of a run that is given as words `section.key=value`."""
+    found: dict[str, dict[str, Any]] = {"ticket": {"score": None}, "model": {}, "optim": {}, "sparse": {}}
+    for word in words.split():
+        section, _, rest = word.partition(".")
+        key, _, value = rest.partition("=")
+        found.setdefault(section, {})[key] = value
+    return method(found)
+
+
+def density(s: Mapping[str, Any]) -> float:
+    """Look up the density that a run ends at: of its mask, or for a small dense network of its parameters."""
+    ending = (s.get("sparse") or {}).get("density")
+    start = s["model"].get("small", 1.0) if s["ticket"]["score"] is None else s["ticket"]["density"]
+    return start if ending is None else ending

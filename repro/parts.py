@@ -1,0 +1,213 @@
+"""The parts of a run's settings: each checks that what it is given fits together and is used."""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from .checks import DATA_CHECKS, MASK_CHECKS, SCORE_CHECKS
+from .data import DATASETS
+from .data.augment import AUGMENTATIONS
+from .errors import ReproError
+from .models import MODELS
+from .optim import OPTIMIZERS, SCHEDULES
+from .pruners import ALLOCATIONS, SCORES, needs_data, needs_pretraining
+from .section import Section, nothing
+from .sparse_training import METHODS, Plan
+
+Density = Annotated[float, Field(gt=0, le=1)]
+
+
+class Data(Section):
+    """Which images, in which form."""
+
+    menus = {"augment": dict.fromkeys(AUGMENTATIONS, nothing), "name": dict.fromkeys(DATASETS, nothing)}
+    name: str = "digits"
+    size: Annotated[int, Field(ge=4, le=256)] | None = None
+    channels: Literal[1, 3] | None = None
+    subset: Annotated[int, Field(ge=1)] | None = None
+    validation: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    normalise: str = "standard"
+    augment: str = "none"
+
+
+class Model(Section):
+    """Which network."""
+
+    menus = {"name": MODELS}
+    name: str = "resnet20"
+
+
+def mask_of(*, source: str) -> None:
+    """Take the masks that another run ended with, instead of scoring.
+
+    Args:
+        source: words `section.key=value` that tell the other run from this one, which has this one's data,
+            network, optimiser and seed but a ticket and moving masks of its own, e.g.
+            "sparse.method=gmp sparse.density=0.2".
+    """
+
+
+class Ticket(Section):
+    """Which weights are kept; no score means the dense network."""
+
+    menus = {
+        "score": ChainMap({"mask_of": mask_of}, SCORES),  # the menu of scores may grow
+        "allocation": {"global": nothing, **ALLOCATIONS},
+    }
+    score: str | None = None
+    allocation: str = "global"
+    density: Density = 1.0
+    keep_dense: tuple[Literal["first", "last", "shortcut"], ...] = ()
+    count_dense: bool = True
+    selection: Literal["exact", "c1", "c2", "c3", "c4", "c5", "c6"] = "exact"
+    sampler: Literal["exact", "bernoulli"] = "exact"
+    unit: Literal["weight", "kernel"] = "weight"
+    weights: Literal["init", "rewound", "trained"] = "init"
+    rewind: Annotated[int, Field(ge=0)] = 0
+    pretrain: Annotated[int, Field(ge=1)] | None = None
+
+    @property
+    def scored(self) -> bool:
+        """Whether weights are scored here, and not taken from another run's masks."""
+        return self.score not in (None, "mask_of")
+
+    @property
+    def sees_data(self) -> bool:
+        """Whether the score depends on data."""
+        return self.scored and needs_data(str(self.score), self.options("score"))
+
+    @property
+    def masks_from_run(self) -> bool:
+        """Whether the masks depend on another run: one that the score looks at, or whose masks they are."""
+        trained = self.scored and needs_pretraining(str(self.score), self.options("score"))
+        return trained or self.score == "mask_of"
+
+    @property
+    def needs_run(self) -> bool:
+        """Whether another run must be made first: for the masks, or for the weights to start from."""
+        return self.masks_from_run or self.weights != "init"
+
+    @model_validator(mode="after")
+    def _all_used(self) -> Ticket:
+        if self.score is None and (unused := self.changed()):
+            raise ReproError(
+                f"ticket.{next(iter(unused))}: not used without ticket.score; remove it or name a score"
+            )
+        within = self.score == "random" and self.allocation != "global"
+        if self.sampler == "bernoulli" and not within:
+            raise ReproError("ticket.sampler: bernoulli is used only by score 'random' within an allocation")
+        if self.selection != "exact" and self.sampler == "bernoulli":
+            raise ReproError("ticket.selection: not used by the bernoulli sampler; remove it")
+        if not self.count_dense and not self.keep_dense:
+            raise ReproError("ticket.count_dense: not used without ticket.keep_dense; remove it")
+        if {"samples_per_class", "batch_size"} <= self.changed().keys():
+            raise ReproError("ticket.samples_per_class: not used with ticket.batch_size; remove one of them")
+        self._units_make_sense()
+        self._start_makes_sense()
+        return self
+
+    def _units_make_sense(self) -> None:
+        ranked = self.unit == "kernel" and self.scored
+        if ranked and (self.allocation == "global" or self.sampler != "exact"):
+            raise ReproError(
+                "ticket.unit: whole kernels are kept within an allocation, exactly; name a ticket.allocation"
+            )
+        if ranked and self.selection != "exact":
+            raise ReproError("ticket.selection: not used with ticket.unit 'kernel'; remove it")
+        if self.score == "mask_of":
+            free = {"score", "source", "density", "keep_dense", "unit", "weights", "rewind"}
+            for name in self.changed():
+                if name not in free:
+                    raise ReproError(f"ticket.{name}: not used by score 'mask_of'; remove it")
+
+    def _start_makes_sense(self) -> None:
+        if self.weights == "init" and self.rewind:
+            raise ReproError(
+                "ticket.rewind: not used with ticket.weights 'init', only by rewound, trained; remove it"
+            )
+        if self.weights == "rewound" and not self.rewind:
+            raise ReproError(
+                "ticket.rewind: weights rewound to epoch 0 are ticket.weights 'init'; give 1 or more"
+            )
+        if self.pretrain is not None and not self.needs_run:
+            raise ReproError("ticket.pretrain: this ticket needs no dense training; remove it")
+
+
+class Check(Section):
+    """Which sanity check, if any."""
+
+    menus = {"name": {"none": nothing, **MASK_CHECKS, **DATA_CHECKS, **SCORE_CHECKS}}
+    name: str = "none"
+
+
+class Sparse(Section):
+    """How masks move while the network trains."""
+
+    menus = {"method": METHODS}
+    method: str = "static"
+
+    @property
+    def plan(self) -> Plan | None:
+        """When masks move and how; None when they stay."""
+        return METHODS[self.method](**self.options("method"))
+
+    @model_validator(mode="after")
+    def _all_used(self) -> Sparse:
+        changed, plan = self.changed(), self.plan
+        regrow = plan and plan.regrow
+        if plan and plan.until <= plan.begin:
+            raise ReproError(
+                f"sparse.until: {plan.until:g} is not after sparse.begin; masks would never move"
+            )
+        if not regrow:
+            return self
+        if "power" in changed and regrow.decay != "exponential":
+            raise ReproError(
+                f"sparse.power: not used by decay {regrow.decay!r}, only by exponential; remove it"
+            )
+        if regrow.sampling != "exact" and regrow.grow != "random":
+            raise ReproError(f"sparse.sampling: not used by grow {regrow.grow!r}, only by random; remove it")
+        if regrow.floor > regrow.alpha:
+            raise ReproError(f"sparse.floor: {regrow.floor:g} is above sparse.alpha; fractions fall")
+        if regrow.dense_momentum and "momentum" not in regrow.looks_at:
+            raise ReproError(
+                "sparse.dense_momentum: nothing looks at the momentum of pruned weights; remove it, or grow by momentum"
+            )
+        return self
+
+
+class Optim(Section):
+    """How the weights are trained."""
+
+    menus = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
+    epochs: Annotated[int, Field(ge=1)] = 160
+    multiplier: Annotated[float, Field(gt=0)] = 1.0
+    batch: Annotated[int, Field(ge=2)] = 128
+    lr: Annotated[float, Field(gt=0)] = 0.1
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    decay_1d: bool = True
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    warmup: Annotated[float, Field(ge=0)] = 0.0
+    per_step: bool = False
+    optimizer: str = "sgd"
+    schedule: str = "step"
+
+    @property
+    def length(self) -> int:
+        """Epochs of training: `epochs` times `multiplier`, which stretches all but the warm-up."""
+        return max(1, round(self.epochs * self.multiplier))
+
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> Optim:
+        if self.warmup >= self.length:
+            raise ReproError(
+                f"optim.warmup: {self.warmup:g} epochs do not fit into the {self.length} of training"
+            )
+        if self.warmup >= self.epochs:
+            raise ReproError(
+                f"optim.warmup: {self.warmup:g} epochs do not fit into optim.epochs {self.epochs}"
+            )
+        return self

@@ -1,0 +1,28 @@
+"""What a mask update sees of a layer: flat vectors of its weights, or of its whole kernels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class View:
+    """One layer, its entries (weights, or kernels) as vectors of length n in row-major order.
+
+    Args:
+        weight: (n,) values; those outside the mask are zero.
+        mask: (n,) boolean, True where the entry lives.
+        kept: number of living entries.
+        gradient: (n,) slope of the loss, also where no entry lives; None if nothing looks at it.
+        momentum: (n,) running mean of slopes, as the optimiser keeps it; None if nothing looks at it.
+        explored: (n,) boolean, True where an entry has ever lived; None if nothing looks at it.
+    """
+
+    weight: Tensor
+    mask: Tensor
+    kept: int
+    gradient: Tensor | None = None
+    momentum: Tensor | None = None
+    explored: Tensor | None = None

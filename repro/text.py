@@ -1,0 +1,67 @@
+"""Reading values, YAML and words `key=value`: safely, and the same everywhere."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import yaml
+
+from .errors import ReproError
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader, with floats as YAML 1.2 has them (5e-4 is a number) and no key given twice."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
+)
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    own = [k.value for k, _ in node.value if isinstance(k, yaml.ScalarNode)]
+    for key in own:
+        if own.count(key) > 1:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"key {key!r} is given twice", node.start_mark
+            )
+    loader.flatten_mapping(node)
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+
+
+def load(text: str) -> Any:
+    """Read a YAML document; what is wrong with it is raised as yaml.YAMLError."""
+    return yaml.load(text, _Loader)
+
+
+def value(text: str) -> Any:
+    """Read one value as it would stand in a parameter file, e.g. `5e-4`, `[0, 1]`, `snip`."""
+    return load(text)
+
+
+def assignments(words: Iterable[str]) -> dict[str, Any]:
+    """Read words `key=value` of a command line; raise ReproError at a word without `=`."""
+    found = {}
+    for word in words:
+        key, sign, text = word.partition("=")
+        if not sign:
+            raise ReproError(f"{word}: no such file, and not a setting; write key=value, e.g. optim.epochs=2")
+        found[key] = value(text)
+    return found
+
+
+def nest(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Bring dotted keys into nested form."""
+    out: dict[str, Any] = {}
+    for key, v in given.items():
+        head, _, tail = str(key).partition(".")
+        if tail:
+            out[head] = out.get(head, {}) | nest({tail: v})
+        else:
+            out[head] = out.get(head, {}) | nest(v) if isinstance(v, Mapping) else v
+    return out
