@@ -2,17 +2,21 @@
 
 from .baselines import baseline_cells, show_baselines
 from .cards import VerdictCard, icon, verdict_card, verdict_table
+from .cost_figures import figure_costs
+from .costs import cost_cells, show_costs
 from .differences import figure_differences
+from .dynamics import dynamics_cells, show_dynamics
+from .dynamics_figures import figure_dynamics
+from .equal import equal_flops
 from .figures import figure_accuracy
 from .flow import flow_cells, show_flow
 from .html import Table
 from .layers import figure_layers
+from .menus import CHECKS, METHODS
 from .overlap import figure_overlap, overlap_cells
 from .profiles import figure_profiles
 from .replication import replication_cells, show_cells
 from .style import (
-    CHECKS,
-    METHODS,
     Picture,
     check_name,
     data_name,
@@ -21,6 +25,9 @@ from .style import (
     setup,
     show_figure,
 )
+from .sweep import by_setting, show_sweep, sweep_cells
+from .sweep_figures import figure_sweep
+from .sweep_map import figure_grid
 from .tables import show_runs, show_table, table_cells
 
 __all__ = [
@@ -30,13 +37,21 @@ __all__ = [
     "Table",
     "VerdictCard",
     "baseline_cells",
+    "by_setting",
     "check_name",
+    "cost_cells",
     "data_name",
+    "dynamics_cells",
+    "equal_flops",
     "figure_accuracy",
+    "figure_costs",
     "figure_differences",
+    "figure_dynamics",
+    "figure_grid",
     "figure_layers",
     "figure_overlap",
     "figure_profiles",
+    "figure_sweep",
     "flow_cells",
     "icon",
     "method_style",
@@ -46,10 +61,14 @@ __all__ = [
     "setup",
     "show_baselines",
     "show_cells",
+    "show_costs",
+    "show_dynamics",
     "show_figure",
     "show_flow",
     "show_runs",
+    "show_sweep",
     "show_table",
+    "sweep_cells",
     "table_cells",
     "verdict_card",
     "verdict_table",

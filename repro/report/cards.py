@@ -9,7 +9,8 @@ from html import escape
 from .. import cells
 from ..claims import Verdict, criterion
 from .html import DASH, Cell, Column, Table, number, p_value, span
-from .style import CHECKS, WORKS, check_name, data_name, method_style, model_name, percent
+from .menus import CHECKS, WORKS
+from .style import check_name, data_name, method_style, model_name, percent
 
 # word: icon, colour of the badge. Each badge sets text and background together, so that it reads on any page.
 WORDS = {

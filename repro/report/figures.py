@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from .. import cells
+from .marks import HOLLOW, dense_handles, draw_dense, hollow_told, look_of, published_handles
 from .panels import (
     Place,
     add_legend,
@@ -38,10 +38,8 @@ from .panels import (
     two_wide,
     wrapped,
 )
-from .style import INK, WORKS, Style, check_style, method_style, order, rc
+from .style import Style, check_style, method_style, order, rc
 from .tables import PUBLISHED, table_cells
-
-HOLLOW = "Ds^v"
 
 
 def figure_accuracy(
@@ -67,6 +65,7 @@ def figure_accuracy(
     methods, checks = order(sparse["method"]), order(sparse["check"])
     panels, width = _lay_out(places, methods if by == "check" else None, sparse, len(checks))
     stretched = _stretch(table)
+    hollow = {work: bool(table[PUBLISHED + work].notna().any()) for work in published or ()}
     with mpl.rc_context(rc()):
         figure, axes = make_grid(panels, width, 3.1)
         for ax, (place, method) in axes:
@@ -84,16 +83,14 @@ def figure_accuracy(
             label_left_only(axes)
         names = checks if by == "check" else methods
         look = [check_style(n) if by == "check" else method_style(n) for n in names]
-        add_legend(figure, [*handles_of(look), *_dense_mark(table), *_published_marks(table)])
+        add_legend(figure, [*handles_of(look), *dense_handles(table), *published_handles(hollow)])
     shown = _numbers_in_words(table)
-    works = [WORKS.get(w, w) for w in published or () if table[PUBLISHED + w].notna().any()]
-    hollow = f" Hollow marks: published by {' and '.join(works).rstrip('.')}." if works else ""
     axis = " The axis is stretched towards 100 %, as the logarithm of the error." if stretched else ""
     return describe(
         figure,
         f"Test accuracy against density. {shown}",
         f"Test accuracy after the last epoch against density. Marks: mean over seeds, bars: 95 % t interval, "
-        f"dots: single seeds{seeds_told(table['n'])}; dashed: dense network with its interval.{hollow}{axis}",
+        f"dots: single seeds{seeds_told(table['n'])}; dashed: dense network with its interval.{hollow_told(hollow)}{axis}",
     )
 
 
@@ -102,9 +99,12 @@ def _lay_out(
 ) -> tuple[list[list[Any]], float]:
     """Arrange the panels; with more than four densities each is as wide as its marks need."""
     densities = sparse["density"].nunique()
-    if densities <= 4:
-        return crossed(places, methods) if methods else (two_wide(places, None), 4.6)
     marks = checks if methods else sparse["method"].nunique()
+    if densities <= 4:
+        if methods:
+            return crossed(places, methods)
+        width = float(np.clip(0.8 + 0.1 * densities * marks, 4.6, 8.4))
+        return two_wide(places, None, 2 if width < 5 else 1), width
     width = float(np.clip(0.8 + 0.085 * densities * marks, 4.4, 8.4))
     panels = [(place, method) for place in places for method in methods or [None]]
     wide = 2 if width < 5 else 1
@@ -122,11 +122,8 @@ def _accuracy_panel(
     ax: Axes, table: pd.DataFrame, runs: pd.DataFrame, by: str, names: list[str], styles: list[Style]
 ) -> None:
     """Fill one panel: the densities side by side, in each the methods or checks in fixed order."""
-    sparse, dense = table[table["method"] != "dense"], table[(table["method"] == "dense") & table["n"].gt(0)]
-    for row in cells.rows(dense):
-        ax.axhline(row["mean"], color="#222222", linestyle="--", linewidth=1)
-        if np.isfinite(row["low"]):
-            ax.axhspan(row["low"], row["high"], color="#222222", alpha=0.08, linewidth=0)
+    sparse = table[table["method"] != "dense"]
+    draw_dense(ax, table)
     densities = sorted(sparse["density"].unique(), reverse=True)
     slots = find_slots(densities)
     works = [name for name in table.columns if name.startswith(PUBLISHED)]
@@ -171,16 +168,7 @@ def _join(
 def _mark(ax: Axes, x: float, row: dict[str, Any], style: Style) -> None:
     if row["n"]:
         half = np.nan_to_num((row["high"] - row["low"]) / 2)
-        look: dict[str, Any] = {"color": style.colour, "marker": style.marker, "markersize": 6, "capsize": 2}
-        ax.errorbar(
-            [x],
-            [row["mean"]],
-            yerr=[half],
-            linestyle="none",
-            markeredgecolor=INK,
-            markeredgewidth=0.4,
-            **look,
-        )
+        ax.errorbar([x], [row["mean"]], yerr=[half], linestyle="none", **look_of(style))
 
 
 def _numbers_in_words(table: pd.DataFrame) -> str:
@@ -195,20 +183,3 @@ def _numbers_in_words(table: pd.DataFrame) -> str:
         ]
         told.append(f"{place_title(place)}: {', '.join(ranges) or 'no runs yet'}.")
     return " ".join(told)
-
-
-def _dense_mark(table: pd.DataFrame) -> list[Any]:
-    dense = (table["method"].eq("dense") & table["n"].gt(0)).any()
-    return (
-        [Line2D([], [], color="#222222", linestyle="--", linewidth=1, label="Dense network")] if dense else []
-    )
-
-
-def _published_marks(table: pd.DataFrame) -> list[Any]:
-    works = [name for name in table.columns if name.startswith(PUBLISHED)]
-    look: dict[str, Any] = {"linestyle": "none", "markerfacecolor": "none", "markeredgecolor": INK}
-    return [
-        Line2D([], [], marker=shape, label=f"published: {WORKS.get(w[10:], w[10:])}", **look)
-        for w, shape in zip(works, HOLLOW, strict=False)
-        if table[w].notna().any()
-    ]

@@ -108,14 +108,14 @@ def p_value(p: float) -> str:
     return "< 0.001" if p < 0.001 else number(p, 3)
 
 
-def span(low: float, high: float) -> str:
-    """Write the ends of an interval of differences; a dash where there is none."""
-    return f"{number(low, sign=True)} to {number(high, sign=True)}" if high == high else DASH
+def span(low: float, high: float, *, sign: bool = True) -> str:
+    """Write the ends of an interval, of differences with their signs; a dash where there is none."""
+    return f"{number(low, sign=sign)} to {number(high, sign=sign)}" if high == high else DASH
 
 
-def with_interval(mean: float, low: float, high: float, *, sign: bool = False) -> str:
+def with_interval(mean: float, low: float, high: float, *, digits: int = 2, sign: bool = False) -> str:
     """Write a mean with the half width of its interval; the mean alone when one value gives no interval."""
     if not np.isfinite(mean):
         return DASH
-    text = number(mean, sign=sign)
-    return f"{text} ± {number((high - low) / 2)}" if np.isfinite(high - low) else text
+    text = number(mean, digits, sign=sign)
+    return f"{text} ± {number((high - low) / 2, digits)}" if np.isfinite(high - low) else text

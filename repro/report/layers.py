@@ -28,6 +28,8 @@ from .panels import (
 )
 from .style import INK, method_style, order, percent, rc
 
+WHOLE = ("dense", "small_dense")  # networks without a mask
+
 
 def figure_layers(frame: pd.DataFrame, density: float | None = None) -> Figure:
     """Draw which share of each layer the methods keep, from input to output, averaged over seeds.
@@ -86,7 +88,7 @@ def _layers_in_words(shares: pd.DataFrame) -> str:
 def shares_at(frame: pd.DataFrame, density: float | None) -> tuple[pd.DataFrame, float]:
     """Average the shares of unchecked tickets at one density, by default the smallest; give that too."""
     runs = cells.tidy(frame)
-    runs = runs[runs["state"].eq("done") & runs["check"].eq("none") & runs["method"].ne("dense")]
+    runs = runs[runs["state"].eq("done") & runs["check"].eq("none") & ~runs["method"].isin(WHOLE)]
     chosen = (runs["density"].min() if len(runs) else np.nan) if density is None else round(density, 9)
     return shares_of(runs[runs["density"] == chosen]), chosen
 
@@ -101,7 +103,8 @@ def shares_of(runs: pd.DataFrame) -> pd.DataFrame:
     """Average the share kept per place, method and layer number.
 
     Returns:
-        Columns of PLACE, method, layer, share (mean over runs), low, high (smallest and largest) and n.
+        Columns of PLACE, method, layer, share (mean over runs), low, high (smallest and largest), n, and first (mean
+        share before training; NaN in records of masks that do not move).
     """
     rows = [
         {
@@ -109,13 +112,25 @@ def shares_of(runs: pd.DataFrame) -> pd.DataFrame:
             "method": run["method"],
             "layer": i,
             "share": layer["kept"] / layer["total"],
+            "first": _share(layer.get("kept_first"), layer["total"]),
         }
         for run in cells.rows(runs)
         for i, layer in enumerate(run["layers"] if isinstance(run["layers"], list) else [], start=1)
     ]
-    table = pd.DataFrame(rows, columns=[*PLACE, "method", "layer", "share"])
-    groups = table.groupby([*PLACE, "method", "layer"], sort=False)["share"]
-    return groups.agg(share="mean", low="min", high="max", n="count").reset_index()
+    table = pd.DataFrame(rows, columns=[*PLACE, "method", "layer", "share", "first"])
+    groups = table.groupby([*PLACE, "method", "layer"], sort=False)
+    made = groups.agg(
+        share=("share", "mean"),
+        low=("share", "min"),
+        high=("share", "max"),
+        n=("share", "count"),
+        first=("first", "mean"),
+    )
+    return made.reset_index()
+
+
+def _share(kept: float | None, total: int) -> float:
+    return np.nan if kept is None else kept / total
 
 
 def percent_range(shares: pd.Series) -> str:

@@ -175,12 +175,13 @@ def handles_of(styles: Sequence[Style]) -> list[Any]:
 
 
 def add_legend(figure: Figure, handles: list[Any]) -> None:
-    """Put one legend under all panels."""
-    if handles:
-        columns = max(2, int(figure.get_figwidth() // 2.3))
-        figure.legend(
-            handles=handles, loc="outside lower center", ncols=min(columns, len(handles)), fontsize="small"
-        )
+    """Put one legend under all panels; for more than two rows the figure grows, so that panels keep their size."""
+    if not handles:
+        return
+    columns = min(max(2, int(figure.get_figwidth() // 2.3)), len(handles))
+    rows = -(-len(handles) // columns)
+    figure.set_figheight(figure.get_figheight() + 0.2 * max(rows - 2, 0))
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize="small")
 
 
 def describe(figure: Figure, alt: str, caption: str) -> Figure:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -26,9 +29,10 @@ from .panels import (
 from .style import INK, method_style, order, percent, rc
 
 GONE, OTHERS, WHOLE = "#b00020", "#c9c9c4", "#555555"
+START: dict[str, Any] = {"color": INK, "linestyle": "--", "linewidth": 0.9}
 
 
-def figure_profiles(frame: pd.DataFrame, density: float | None = None) -> Figure:
+def figure_profiles(frame: pd.DataFrame, density: float | None = None, *, first: bool = False) -> Figure:
     """Draw the share of each layer that a method keeps, one small panel per method, on shared axes.
 
     Unlike `figure_layers`, which lays the methods over each other, it stays readable with many methods.
@@ -36,9 +40,11 @@ def figure_profiles(frame: pd.DataFrame, density: float | None = None) -> Figure
     Args:
         frame: table of runs with the column `layers`; runs with a check and dense networks are left out.
         density: the one shown; default: the smallest.
+        first: also draw the shares at the start of training, of methods that move their masks.
     """
     shares, chosen = shares_at(frame, density)
-    floor = floor_under(shares["low"])
+    shares = shares if first else shares.assign(first=np.nan)
+    floor = floor_under(pd.Series(shares[["low", "first"]].to_numpy(dtype=float).ravel()))
     places = find_places(shares)
     panels = [(p, m) for p in places for m in order(rows_at(shares, p)["method"])]
     with mpl.rc_context(rc()):
@@ -60,6 +66,8 @@ def _profile(ax: Axes, shares: pd.DataFrame, method: str, floor: float, density:
             ax.plot(line["layer"], line["share"].clip(lower=floor), color=OTHERS, linewidth=0.8, zorder=1)
     own, style = shares[shares["method"] == method], method_style(method)
     ends = (own["low"].clip(lower=floor), own["high"].clip(lower=floor))
+    if own["first"].notna().any():
+        ax.plot(own["layer"], own["first"].clip(lower=floor), zorder=2, **START)
     ax.fill_between(own["layer"], *ends, color=style.colour, alpha=0.25, linewidth=0, zorder=2)
     look = {"color": style.colour, "marker": style.marker, "markeredgecolor": INK}
     drawn = own["share"].clip(lower=floor)
@@ -79,6 +87,8 @@ def _legend(shares: pd.DataFrame) -> list[Line2D | Patch]:
     made: list[Line2D | Patch] = [Line2D([], [], color=WHOLE, linestyle=":", label="whole network")]
     if shares["method"].nunique() > 1:
         made.append(Line2D([], [], color=OTHERS, linewidth=1.2, label="the other methods"))
+    if shares["first"].notna().any():
+        made.append(Line2D([], [], label="at the start of training", **START))
     if (shares["high"] > shares["low"]).any():
         made.append(Patch(facecolor="#8a8a8a", alpha=0.4, label="range over seeds"))
     if shares["low"].eq(0).any():
@@ -92,6 +102,7 @@ def _caption(shares: pd.DataFrame, at: str) -> str:
         f"seeds{seeds_told(shares['n'])}, band: smallest to largest; grey: the other methods; dotted: the density of the "
         "whole network."
     )
+    told += " Dashed: mean shares at the start of training." if shares["first"].notna().any() else ""
     gone = shares["low"].eq(0).any()
     return told + (" Crosses: layers that lost every weight in a run." if gone else "")
 

@@ -11,8 +11,9 @@ import pandas as pd
 from .. import cells
 from ..errors import ReproError
 from .html import DASH, Cell, Column, Table, number, with_interval
+from .menus import WORKS
 from .published import PUBLISHED, accuracies, protocol_of
-from .style import WORKS, check_name, data_name, data_order, method_style, model_name, order, percent
+from .style import check_name, data_name, data_order, method_style, model_name, order, percent
 from .tables import slim
 
 NOT_RUN = "not run"

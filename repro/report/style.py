@@ -9,94 +9,18 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
-from typing import Any, NamedTuple
+from typing import Any
 
 import matplotlib as mpl
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from .menus import CHECKS, DATA, METHODS, Style
+from .names import read_name
+
 PAPER = "#fcfcfa"
 INK = "#1a1a1a"
 BAND = "#cfe3cf"
-
-
-class Style(NamedTuple):
-    """How a method or check is called and drawn, everywhere."""
-
-    label: str
-    colour: str
-    marker: Any  # of matplotlib: a letter, or corners
-
-
-# Marks that matplotlib has no letter for, by their corners; those of ratios show the shape.
-HOURGLASS = ((-1, -1), (1, -1), (-1, 1), (1, 1), (-1, -1))
-BOW = ((-1, -1), (-1, 1), (1, -1), (1, 1), (-1, -1))
-BAR = ((-1, -0.45), (1, -0.45), (1, 0.45), (-1, 0.45), (-1, -0.45))
-PILLAR = ((-0.45, -1), (0.45, -1), (0.45, 1), (-0.45, 1), (-0.45, -1))
-FALLING = ((-1, 1), (-1, -1), (1, -1), (-1, 1))
-PLUNGING = ((-1, 1), (-1, -1), (1, -1), (-0.4, -0.4), (-1, 1))
-RISING = ((1, 1), (1, -1), (-1, -1), (1, 1))
-
-# Colours are seaborn's "colorblind" set and two greys, then Paul Tol's "muted" set for tickets that share figures;
-# the marker tells the entry apart without colour.
-METHODS: dict[str, Style] = {
-    "dense": Style("Dense", "#222222", "_"),
-    "smart_ratio": Style("Random ticket (smart ratio)", "#0173b2", "o"),
-    "smart_ratio:linear": Style("Random ticket, linear ratio", "#ddcc77", FALLING),
-    "smart_ratio:cubic": Style("Random ticket, cubic ratio", "#aa4499", PLUNGING),
-    "smart_ratio:ascending": Style("Random ticket, ascending ratio", "#cc6677", RISING),
-    "smart_ratio:uniform": Style("Random ticket, uniform ratio", "#117733", BAR),
-    "magnitude": Style("LT (magnitude)", "#de8f05", "s"),
-    "magnitude:init": Style("Magnitude at initialisation", "#8a6d1d", (5, 0, 36.0)),
-    "snip": Style("SNIP", "#029e73", "^"),
-    "grasp": Style("GraSP", "#d55e00", "v"),
-    "synflow": Style("SynFlow", "#cc78bc", "D"),
-    "random": Style("Random, global", "#ca9161", "X"),
-    "uniform": Style("Random, uniform", "#949494", "P"),
-    "uniform_plus": Style("Random, uniform+", "#6b6b6b", "p"),
-    "balanced": Style("Random, balanced", "#ece133", "h"),
-    "er": Style("Random, ER", "#fbafe4", "<"),
-    "erk": Style("Random, ERK", "#56b4e9", ">"),
-    "pyramid": Style("Random, pyramid", "#8c564b", "d"),
-    "random@trained": Style("Random, trained weights", "#999933", PILLAR),
-    "magnitude@rewound": Style("Weight rewinding", "#88ccee", BOW),
-    "magnitude@trained": Style("Learning-rate rewinding", "#882255", "*"),
-    "magnitude+smart_ratio@trained": Style("Hybrid ticket", "#332288", HOURGLASS),
-}
-
-CHECKS: dict[str, Style] = {
-    "none": Style("No check (original)", "#222222", "o"),
-    "random_labels": Style("Random labels", "#0173b2", "s"),
-    "pixel_shuffle": Style("Shuffled pixels", "#de8f05", "^"),
-    "half_data": Style("Half the data", "#029e73", "D"),
-    "rearrange": Style("Mask rearranged in layers", "#d55e00", "v"),
-    "shuffle_kept": Style("Kept weights shuffled", "#cc78bc", "P"),
-    "shuffle_all": Style("All weights shuffled", "#ca9161", "X"),
-    "reinitialise": Style("Weights drawn anew", "#56b4e9", "<"),
-    "permute_globally": Style("Mask permuted globally", "#949494", ">"),
-    "invert": Style("Scores upside down", "#8c564b", "p"),
-}
-
-DATA = {
-    "digits": "Digits",
-    "fashionmnist": "Fashion-MNIST",
-    "cifar10": "CIFAR-10",
-    "cifar100": "CIFAR-100",
-    "svhn": "SVHN",
-    "tinyimagenet": "Tiny-ImageNet",
-}
-WORKS = {
-    "su2020": "Su et al.",
-    "answer42": "answer42",
-    "grasp2020": "Wang et al. (GraSP)",
-    "snip2018": "Lee et al. (SNIP)",
-    "synflow2020": "Tanaka et al.",
-    "frankle2020": "Frankle et al.",
-    "gohil2020": "Gohil et al.",
-    "granet2021": "Liu et al. (GraNet)",
-    "rigl2020": "Evci et al.",
-    "rigl-repro": "Sundar and Dwaraknath",
-}
 SPARE = sns.color_palette("husl", 12).as_hex()
 SPARE_MARKERS = ("H", "8", (7, 1, 0.0))
 
@@ -105,20 +29,9 @@ def _style(menu: dict[str, Style], name: str) -> Style:
     """Look a style up; a name without one gets a label and a colour that depend on the name alone."""
     if name in menu:
         return menu[name]
-    label, number = _words(menu, name), zlib.crc32(name.encode())
+    label, number = read_name(menu, name), zlib.crc32(name.encode())
     turn, place = divmod(number, len(SPARE))
     return Style(label[:1].upper() + label[1:], SPARE[place], SPARE_MARKERS[turn % len(SPARE_MARKERS)])
-
-
-def _words(menu: dict[str, Style], name: str) -> str:
-    """Read a name of parts, score+allocation:option@weights, from its end until the menu knows the rest."""
-    if name in menu:
-        return menu[name].label
-    end = max(name.rfind(sign) for sign in "+:@")
-    if end < 1:
-        return name.replace("_", " ")
-    last = " weights" if name[end] == "@" else ""
-    return f"{_words(menu, name[:end])}, {name[end + 1 :].replace('_', ' ')}{last}"
 
 
 def method_style(name: str) -> Style:
@@ -142,9 +55,11 @@ def data_name(name: str) -> str:
 
 
 def model_name(name: str, width: float = 1.0) -> str:
-    """Call a network as its authors do, with its width unless that is 1, e.g. "ResNet-32, width 2"."""
-    match = re.fullmatch(r"(vgg|resnet)(\d+)", name)
-    known = f"{ {'vgg': 'VGG', 'resnet': 'ResNet'}[match[1]] }-{match[2]}".strip() if match else name
+    """Call a network as its authors do, with its width unless that is 1, e.g. "ResNet-32, width 2" or "WRN-22-2"."""
+    match = re.fullmatch(r"(vgg|resnet|wrn)(\d+)", name)
+    if match and match[1] == "wrn":
+        return f"WRN-{match[2]}-{width:g}"
+    known = f"{ {'vgg': 'VGG', 'resnet': 'ResNet'}[match[1]] }-{match[2]}" if match else name
     return known if width == 1 else f"{known}, width {width:g}"
 
 
