@@ -124,7 +124,6 @@ def row(
     """Make the table row of a run from its settings and, once it is there, its record."""
     s, r = settings, record or {}
     accuracy, environment = r.get("accuracy", {}), r.get("environment", {})
-    overlap, layers = r.get("overlap") or {}, r.get("layers") or []
     return {
         "data": s["data"]["name"],
         "model": s["model"]["name"],
@@ -140,12 +139,7 @@ def row(
         "accuracy": accuracy.get("final"),
         "best": accuracy.get("best"),
         "top5": accuracy.get("top5"),
-        "collapsed": sum(layer["kept"] == 0 for layer in layers) if layers else None,
-        "overlap": overlap.get("value"),
-        "overlap_expected": overlap.get("expected"),
-        "effective": _total(layers, "effective", of="total"),
-        "dead": _total(layers, "dead"),
-        "units": _total(layers, "units"),
+        **_masks(r),
         "params": r.get("params"),
         **_costs(r.get("flops", {})),
         "explored": (r.get("sparse") or {}).get("explored"),
@@ -162,6 +156,18 @@ def row(
         "curve": r.get("curve"),
         "layers": r.get("layers"),
         "settings": dict(s),
+    }
+
+
+def _masks(r: Mapping[str, Any]) -> dict[str, Any]:
+    overlap, layers = r.get("overlap") or {}, r.get("layers") or []
+    return {
+        "collapsed": sum(layer["kept"] == 0 for layer in layers) if layers else None,
+        "overlap": overlap.get("value"),
+        "overlap_expected": overlap.get("expected"),
+        "effective": _total(layers, "effective", of="total"),
+        "dead": _total(layers, "dead"),
+        "units": _total(layers, "units"),
     }
 
 
