@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from .models import prunable
 from .precision import flags
 from .settings import Settings
 from .sparse_training import STEP, train_ratio
+from .tickets import pretraining
 from .train import Outcome
 
 
@@ -91,7 +93,8 @@ def _flops(
 
     Returns:
         inference and dense: operations for one image, of this network and of the full one; ratio: of the two;
-        train_ratio: of training, by the published formula; train_counted: the same, added up step by step.
+        train_ratio: of training, by the published formula, that of the run that the ticket comes from included;
+        train_counted: the same, added up step by step.
     """
     full = s.model.options("name").get("small", 1.0) == 1.0
     usual = s if full else s.model_copy(update={"model": s.model.model_copy(update={"small": 1.0})})
@@ -100,12 +103,23 @@ def _flops(
     share = moves["share"] if moves else ratio
     usual_steps = moves["steps"] / longer if moves else 1.0
     counted = moves["spent"] / STEP / usual_steps if moves else ratio * longer
+    before = _spent_before(s)
     return {
         "inference": own["inference"],
         "dense": dense,
         "ratio": ratio,
-        "train_ratio": train_ratio(share, s.sparse.plan, longer),
-        "train_counted": counted,
+        "train_ratio": train_ratio(share, s.sparse.plan, longer) + before["train_ratio"],
+        "train_counted": counted + before["train_counted"],
+    }
+
+
+def _spent_before(s: Settings) -> Mapping[str, float]:
+    """Look up what the training of the run cost that the ticket comes from; nothing where there is none."""
+    first = pretraining(s)
+    path = first and record.find(first.key())
+    found = record.read(path)["flops"] if path else {}
+    return {
+        name: found.get(name, 0.0 if first is None else math.nan) for name in ("train_ratio", "train_counted")
     }
 
 

@@ -65,21 +65,22 @@ class Mover:
         self.about |= {"share": 0.0, "alpha": None, "replaced": 0.0}
         self._share = self._share_now()
         for part in (plan.prune, plan.regrow):
-            if part and self._last(part) < plan.begin * steps:
+            if part and self._last(part) < plan.begin * steps - 1e-9:
                 raise ReproError(
                     f"sparse.interval: no update in {steps} steps of training, of which shares {plan.begin:g} to "
                     f"{part.until:g} are for updates; lower it from {plan.interval}"
                 )
+        if plan.prune and self._budget(plan.prune, steps) < 1:
+            least = f"{plan.prune.density:g} leaves no weight to the layers that are not kept dense"
+            raise ReproError(f"sparse.density: {least}; raise it, or shorten keep_dense")
 
     def due(self, number: int) -> bool:
         """Tell whether a step (from 0) is one at which masks move."""
         return any(self._in(part, number) for part in (self.plan.prune, self.plan.regrow))
 
     def _in(self, part: Regrow | Prune | None, number: int) -> bool:
-        begin = self.plan.begin * self.steps
-        return bool(
-            part and (number + 1) % self.plan.interval == 0 and begin <= number < part.until * self.steps
-        )
+        begin = self.plan.begin * self.steps - 1e-9
+        return bool(part and (number + 1) % self.plan.interval == 0 and begin <= number <= self._last(part))
 
     def __call__(self, x: Tensor, y: Tensor, lr: float, number: int) -> None:
         """Take a step, or move the masks, or both.
@@ -137,10 +138,10 @@ class Mover:
         keep = self.plan.regrow.regrown if self.plan.regrow else "zero"
         for name, places in grown.items():
             weight, again = self.step.masked[name], places & old[name]
-            if keep == "zero":
+            if keep in ("zero", "momentum"):
                 weight.masked_fill_(again, 0)
             if not self.plan.dense_momentum:
-                fresh = places & ~again if keep == "keep" else places
+                fresh = places & ~again if keep in ("momentum", "keep") else places
                 for value in self.step.past(weight):
                     value.masked_fill_(fresh, 0)
 

@@ -74,6 +74,22 @@ RECIPES: dict[str, dict[str, Any]] = {
             "milestones": [30000 / 88000, 60000 / 88000],
         },
     },
+    # the same for gradual pruning and its lottery tickets: 10 epochs of warm-up, after which the schedule begins
+    "rigl-cifar10-pruning": {
+        "data": {"augment": "reflect_crop_flip", "validation": 0.1},
+        "optim": {
+            "epochs": 250,
+            "batch": 128,
+            "lr": 0.1,
+            "weight_decay": 5e-4,
+            "decay_1d": False,
+            "nesterov": True,
+            "warmup": 10,
+            "per_step": True,
+            "gamma": 0.2,
+            "milestones": [30000 / 84480, 60000 / 84480],
+        },
+    },
     # RigL replication, ResNet-50 on CIFAR-100: 45,000 training images, 352 steps an epoch, 1,760 of warm-up
     "rigl-cifar100": {
         "data": {"augment": "resized_crop_flip", "normalise": "s003", "validation": 0.1},

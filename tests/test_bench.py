@@ -37,6 +37,7 @@ from repro.data import Data, Split
 from repro.errors import ReproError
 from repro.models import build, prunable
 from repro.pruners import ALLOCATIONS, kept_counts, make_masks
+from repro.report.moving import show_moves
 from repro.report.performance import duels, duration, three
 from repro.rng import stream
 from repro.train import evaluate
@@ -45,6 +46,7 @@ TINY = Size(
     networks=(("resnet8", 0.25),),
     batches=(8,),
     masks=("vgg11", 0.125),
+    moves=(("wrn10", 0.25),),
     epoch=40,
     test=20,
     pipeline=40,
@@ -247,6 +249,17 @@ def test_cases_give_rows_with_units(tiny: Bench, name: str) -> None:
             assert row["loop"] in ("plain", "ours")
             assert 0 < row["low_s"] <= row["median_s"] <= row["high_s"]
             assert ("speed_up" in row) == (row["loop"] == "ours")
+
+
+def test_updates_of_masks_are_set_against_the_steps_between_them(tiny: Bench) -> None:
+    rows = CASES["moves"](tiny)
+    assert [row["method"] for row in rows] == ["set:erk", "rigl:erk", "snfs:erk"]
+    for row in rows:
+        assert row["share_low"] <= row["share"] <= row["share_high"]
+        assert row["share"] == pytest.approx((row["median_s"] / row["step_s"] - 1) / 100)
+    shown = show_moves({"cases": {"moves": {"rows": rows}}})
+    assert [r[0] for r in shown.rows] == ["SET (ERK)", "RigL (ERK)", "SNFS (ERK)"]
+    assert shown.rows[0][6].startswith(f"{100 * rows[0]['share']:.2f} %")
 
 
 def test_memory_is_measured_above_what_the_process_had(tiny: Bench) -> None:

@@ -18,7 +18,7 @@ from repro.cli import _parser
 from repro.data import DATASETS
 from repro.errors import ReproError
 from repro.experiment import run
-from repro.grids import expand, is_file_name
+from repro.grids import expand, is_file_name, plan, read
 from repro.models import family
 from repro.settings import Settings, parse
 from repro.text import assignments
@@ -39,10 +39,24 @@ FLAGS = {
         --sanity_checks random_labels random_pixels random-uniform random-structured --hybrid_tickets --rewind_epoch
         --rewinding_type --fine_tuning_epochs --load_model --save_model half_dataset layerwise_weights_shuffling
         weights learning_rate linear grasp main.py train.py main_snip.py main_partially_trained_tickets.py""",
+    "rigl-repro": """exp_name seed multi_seed model device log_interval ckpt_dir ckpt_interval val_interval resume
+        wandb.use wandb.api_key wandb.entity wandb.project wandb.name dataset.name dataset.root dataset.batch_size
+        dataset.test_batch_size dataset.max_threads dataset.validation_split dataset.fixed_shuffle optimizer.name
+        optimizer.epochs optimizer.lr optimizer.momentum optimizer.weight_decay optimizer.use_nesterov
+        optimizer.label_smoothing optimizer.decay_frequency optimizer.decay_factor optimizer.warmup_steps
+        optimizer.training_multiplier masking.name masking.density masking.final_density masking.sparse_init
+        masking.dense_gradients masking.growth_mode masking.prune_mode masking.redistribution_mode masking.prune_rate
+        masking.decay_schedule masking.apply_when masking.interval masking.start_when masking.end_when
+        masking.lottery_mask_path masking.init_exp_name masking.override_dir masking.print_FLOPs main.py CIFAR10
+        CIFAR100 MNIST Mini-Imagenet wrn-22-2 resnet50 SGD Adam Dense Small_Dense Static SET SNFS RigL RigL_reinit
+        Pruning Lottery random erdos-renyi erdos-renyi-kernel lottery-ticket lottery-ticket-dist struct-random
+        struct-erdos-renyi struct-erdos-renyi-kernel absolute-gradient momentum none struct-absolute-gradient-mean
+        struct-absolute-gradient-min magnitude global-magnitude struct-magnitude-mean struct-magnitude-max grad nonzero
+        cosine linear magnitude-prune step_end epoch_end""",
 }
 ROWS = [row for group in groups() for row in group["rows"]]
 OURS = list(dict.fromkeys(row["ours"] for row in ROWS if "ours" in row))
-SURROUNDINGS = {"REPRO_BUILD", "CUDA_VISIBLE_DEVICES"}
+SURROUNDINGS = {"REPRO_BUILD", "REPRO_DATA", "REPRO_DEVICE", "CUDA_VISIBLE_DEVICES"}
 
 
 def missing(work: str, chosen: list[dict[str, Any]]) -> list[str]:
@@ -52,7 +66,7 @@ def missing(work: str, chosen: list[dict[str, Any]]) -> list[str]:
         if g["work"] == work
         for r in g["rows"]
     ]
-    told = {word for text in texts for word in re.split(r"[\s,;/']+", text)}
+    told = {word for text in texts for word in re.split(r"[\s,;/'=]+", text)}
     return [flag for flag in FLAGS[work].split() if flag not in told]
 
 
@@ -81,18 +95,27 @@ def planned(words: list[str]) -> list[Settings]:
     return expand([{}], assignments([w for w in words if "=" in w]), "command line")
 
 
-def smoke(s: Settings) -> list[str]:
-    """Spell what makes a run small and leaves its ticket and its check what they are."""
-    small = {"data.name": "digits", "data.normalise": "standard", "data.subset": 200, "optim.epochs": 1}
+def smaller(s: Settings) -> dict[str, Any]:
+    """Give what makes a run small and leaves its ticket, its check and the way its masks move what they are."""
+    small: dict[str, Any] = {"data.name": "digits", "data.normalise": "standard", "data.subset": 200}
+    small |= {"optim.epochs": 1} | ({"optim.warmup": 0.5} if s.optim.warmup else {})
     if family(s.model.name) == "vgg":
         small |= {"model.name": "vgg11", "model.width": 0.125, "data.size": 16}
+    elif s.model.name.startswith("wrn"):
+        small |= {"model.name": "wrn10", "model.width": 0.25}
+    elif s.model.name == "resnet50":
+        small |= {"model.name": "resnet18", "model.width": 0.0625}
     else:
         small |= {"model.name": "resnet8", "model.width": 0.25}
     if s.ticket.score:
         small |= {"ticket.density": 0.2}
     if s.ticket.rewind:
         small |= {"ticket.rewind": 1, "ticket.pretrain": 2}
-    return [f"{k}={v}" for k, v in small.items()]
+    if s.sparse.plan:
+        small |= {"sparse.interval": 2}
+    if s.ticket.score == "mask_of" and s.source.sparse.plan:
+        small |= {"ticket.source": f"{s.ticket.options('score')['source']} sparse.interval=2"}
+    return small
 
 
 @pytest.fixture(scope="module")
@@ -104,45 +127,84 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _shared(build: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("REPRO_BUILD", str(build))
-    monkeypatch.setitem(kinds.KINDS, "tensorboard", Fake)
+    for kind in kinds.KINDS:
+        monkeypatch.setitem(kinds.KINDS, kind, Fake)
     monkeypatch.setattr(curves, "find_spec", lambda name: True)
     yield
 
 
-@pytest.mark.parametrize("command", OURS)
-def test_every_command_of_ours_runs(command: str, capsys) -> None:
-    surroundings, words = words_of(command)
-    assert surroundings <= SURROUNDINGS
-    if words[0] == "run":
-        assert not [w for w in words[1:] if is_file_name(w)]
-        runs = planned(words)
-        assert all(s.data.name in DATASETS for s in runs), "the command as it is printed"
-        options = next((i for i, w in enumerate(words) if w.startswith("--")), len(words))
-        words[options:options] = smoke(runs[0])
-        small = planned(words)
-        assert {s.check.name for s in small} == {s.check.name for s in runs}
-    else:
-        dense = parse(
-            {"data": {"subset": 200}, "model": {"name": "resnet8", "width": 0.25}, "optim": {"epochs": 1}}
-        )
-        run(dense)
-        words = [dense.key() if w == "KEY" else w for w in words]
+def call(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     args = _parser().parse_args(words)
-    args.workers = 1
+    if "workers" in args:
+        args.workers = 1
     args.command(args)
-    out = capsys.readouterr().out
-    if words[0] == "run":
-        assert all(record.find(s.key()) for s in small)
-        assert all(s.key() in out for s in small)
-    else:
-        assert "accuracy" in out
+    return capsys.readouterr().out
+
+
+def of(command: str, kind: str) -> bool:
+    words = words_of(command)[1]
+    return kind == ("file" if any(map(is_file_name, words)) else "run" if words[0] == "run" else "key")
+
+
+@pytest.mark.parametrize("command", OURS)
+def test_a_command_sets_only_known_variables(command: str) -> None:
+    assert words_of(command)[0] <= SURROUNDINGS
+
+
+@pytest.mark.parametrize("command", [c for c in OURS if of(c, "run")])
+def test_every_command_of_ours_runs(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = words_of(command)[1]
+    runs = planned(words)
+    assert all(s.data.name in DATASETS for s in runs), "the command as it is printed"
+    options = next((i for i, w in enumerate(words) if w.startswith("--")), len(words))
+    words[options:options] = [f"{k}={v}" for k, v in smaller(runs[-1]).items()]
+    small = planned(words)
+    assert {s.check.name for s in small} == {s.check.name for s in runs}
+    assert {s.sparse.method for s in small} == {s.sparse.method for s in runs}
+    out = call(words, capsys)
+    assert all(s.key() in out for s in small)
+    for s in small:
+        made = record.read(found) if (found := record.find(s.key())) else {}
+        assert made["status"] == "done"
+        assert s.sparse.plan is None or made["sparse"]["updates"] > 0, "masks move as they do at full size"
+
+
+@pytest.mark.parametrize("command", [c for c in OURS if of(c, "key")])
+def test_every_command_with_a_key_runs(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    dense = parse(
+        {"data": {"subset": 200}, "model": {"name": "resnet8", "width": 0.25}, "optim": {"epochs": 1}}
+    )
+    run(dense)
+    words = [dense.key() if w == "KEY" else w for w in words_of(command)[1]]
+    assert "accuracy" in call(words, capsys)
+
+
+@pytest.mark.parametrize("command", [c for c in OURS if of(c, "file")])
+def test_every_command_with_a_file_runs(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A search is made small; of a whole programme the runs are listed, as their settings are tried above."""
+    words = words_of(command)[1]
+    file = next(w for w in words if is_file_name(w))
+    if words[0] == "tune":
+        content = read(file)
+        content["tune"] |= {"trials": 2}
+        content["tune"]["space"] |= {"sparse.interval": {"low": 1, "high": 2, "step": 1}}
+        content["runs"] = [grid | smaller(plan(file)[0]) | {"seed": 0} for grid in content["runs"]]
+        (tmp_path / "small.yaml").write_text(yaml.safe_dump(content))
+        words = [str(tmp_path / "small.yaml") if w == file else w for w in words]
+    elif not {"--dry-run", "--print"} & set(words):
+        words.append("--dry-run")
+    out = call(words, capsys)
+    assert words[0] == "tune" or "--print" in words or all(s.key() in out for s in plan(file))
+    assert out
 
 
 def test_commands_that_differ_ask_for_different_runs() -> None:
     """A setting of the page that did nothing would give two rows one run: only those that name defaults may."""
     asked: dict[str, list[str]] = {}
     for command in OURS:
-        if words_of(command)[1][0] == "run":
+        if of(command, "run"):
             keys = " ".join(sorted(s.key() for s in planned(words_of(command)[1])))
             asked.setdefault(keys, []).append(command)
     notes = {row["ours"]: row["note"] for row in ROWS if "ours" in row}

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from .ceilings import ceiling
 from .inflight import flight
 from .material import Bench
+from .moving import moves
 from .numerics import precision
 from .pruning import masks, memory
 from .scale import scaling, table
@@ -21,6 +22,7 @@ CASES: dict[str, Callable[[Bench], list[Row]]] = {
     "evaluation": evaluation,
     "masks": masks,
     "memory": memory,
+    "moves": moves,
     "flight": flight,
     "scaling": scaling,
     "table": table,

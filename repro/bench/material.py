@@ -34,6 +34,7 @@ class Size:
         networks: name and width of each network.
         batches: batch sizes.
         masks: the network that masks are computed for.
+        moves: the networks whose masks move while they train.
         epoch: images of a short epoch.
         test: images of an evaluation.
         pipeline: images of one pass through the input pipeline.
@@ -50,6 +51,7 @@ class Size:
     networks: tuple[Network, ...] = (("resnet32", 2.0), ("vgg19", 1.0))
     batches: tuple[int, ...] = (64, 128)
     masks: Network = ("vgg19", 1.0)
+    moves: tuple[Network, ...] = (("wrn22", 2.0), ("resnet32", 2.0), ("vgg19", 1.0))
     epoch: int = 1_280
     test: int = 1_000
     pipeline: int = 50_000

@@ -7,6 +7,7 @@ from typing import Any
 
 from .. import bench
 from ..report import show_figure
+from ..report.moving import show_moves
 from ..report.performance import TABLES, duels, rows_of, show_speed
 from ..report.speed_figures import figure_flight, figure_speed_ups
 
@@ -20,6 +21,7 @@ TITLES = {
     "flight": "Runs in flight",
     "scaling": "Width, density and number of runs",
     "memory": "Memory",
+    "moves": "Masks that move",
     "ceiling": "Ceilings of the device",
 }
 
@@ -42,7 +44,7 @@ def _device(record: Mapping[str, Any]) -> str:
         if rows_of(record, case):
             parts.append(f"### {title}\n")
             parts += [_html(show_figure(figure_flight(record)))] if case == "flight" else []
-            parts.append(_html(TABLES[case](record)))
+            parts.append(_html((TABLES | {"moves": show_moves})[case](record)))
     parts += [f"Not possible here: {name}: {why}.\n" for name, why in _impossible(record["cases"])]
     return "\n".join(parts)
 

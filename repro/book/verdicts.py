@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from ..claims import Claim, Verdict, claims, criterion, evaluate
+from ..report import judged
 from .notebooks import Page
 from .tables import cell, link, table
 
@@ -22,10 +23,12 @@ def judge(records: Mapping[Page, pd.DataFrame]) -> Found:
     found: Found = {}
     for page, frame in records.items():
         given = page.params()
-        for claim in claims().values():
-            if claim.section == page.section:
-                choice = {"densities": given.get("densities"), "profile": page.profile}
-                found[claim.id, page.profile] = evaluate(claim, frame, given.get("margin"), **choice)
+        own = [claim for claim in claims().values() if claim.section == page.section]
+        if own:
+            frame = judged(frame, given.get("usual"))
+        for claim in own:
+            choice = {"densities": given.get("densities"), "profile": page.profile}
+            found[claim.id, page.profile] = evaluate(claim, frame, given.get("margin"), **choice)
     return found
 
 

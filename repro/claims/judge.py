@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import product
 from math import ceil
@@ -48,6 +48,8 @@ def evaluate(
     used = float(margin) if margin is not None and claim.kind in ("equivalent", "not_worse") else claim.margin
     if not used > 0 and claim.kind != "better":
         raise ReproError(f"claim {claim.id}: margin {used:g} must be above 0 percentage points")
+    if claim.metric == "train_loss":  # lower is better
+        frame = frame.assign(accuracy=-100 * frame["train_loss"].astype(float))
     runs, scale, at_scale = _scale(claim, cells.tidy(frame))
     blank = Verdict(
         claim, "pending", "No run yet.", used, used != claim.margin, scale, at_scale, profile=profile
@@ -103,13 +105,14 @@ def _compare(
 ) -> list[dict[str, Any]]:
     """Test every planned cell of a comparison against each of its controls."""
     rows = []
-    for values in product(*part.against.values()):
+    known = {name: runs[name].unique() for name in ("method", "check")}
+    for values in product(*(_spelled(wanted, known[name]) for name, wanted in part.against.items())):
         control = dict(zip([str(name) for name in part.against], values, strict=True))
         if "method" in control and control["method"] not in set(runs["method"]):
             continue
         chosen = cells.pairs(runs, control)
         for name, wanted in part.run.items():
-            chosen = chosen[chosen[name].isin(wanted)]
+            chosen = chosen[chosen[name].isin(_spelled(wanted, known[name]))]
         if len(densities):
             chosen = chosen[chosen["density"].isin(np.round(np.asarray(densities, dtype=float), 9))]
         for key, cell in chosen.groupby(cells.KEYS, sort=False):
@@ -118,6 +121,14 @@ def _compare(
             }
             rows.append(place | _cell(cell, blank))
     return rows
+
+
+def _spelled(wanted: Sequence[str], known: Iterable[str]) -> list[str]:
+    """Spell out names that end with ~*: all known ones that begin so, the other settings of a sweep."""
+    found: list[str] = []
+    for name in wanted:
+        found += [k for k in known if k.startswith(name[:-1])] if name.endswith("~*") else [name]
+    return found
 
 
 def _cell(cell: pd.DataFrame, blank: Verdict) -> dict[str, Any]:

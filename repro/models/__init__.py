@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -131,7 +132,7 @@ def build(
     Raises:
         ReproError: if the name or an option is unknown.
     """
-    network = _on_meta(name, classes, channels, **options).to_empty(device="cpu")
+    network = copy.deepcopy(_on_meta(name, classes, channels, **options)).to_empty(device="cpu")
     initialise_(network, network.init, generator, network.zero_gammas)
     return network
 
@@ -184,7 +185,15 @@ def _on_meta(name: str, classes: int, channels: int, **options: bool | float | s
     known = entry.__kwdefaults__ or {}
     for option in options:
         pick(known, option, f"option of model {name}")
+    return _prototype(entry, classes, channels, tuple(sorted(options.items())))
+
+
+@functools.lru_cache(maxsize=64)
+def _prototype(
+    entry: Callable[..., nn.Module], classes: int, channels: int, options: tuple[tuple[str, Any], ...]
+) -> Network:
+    """Lay a network out without storage, once: torch takes longer over it than over a copy with storage."""
     with torch.device("meta"):
-        network = entry(classes, channels, **options)
+        network = entry(classes, channels, **dict(options))
     assert isinstance(network, Network)
     return network

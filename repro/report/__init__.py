@@ -11,6 +11,7 @@ from .equal import equal_flops
 from .figures import figure_accuracy
 from .flow import flow_cells, show_flow
 from .html import Table
+from .judged import judged
 from .layers import figure_layers
 from .menus import CHECKS, METHODS
 from .overlap import figure_overlap, overlap_cells
@@ -25,7 +26,7 @@ from .style import (
     setup,
     show_figure,
 )
-from .sweep import by_setting, show_sweep, sweep_cells
+from .sweep import at_reference, by_setting, show_sweep, sweep_cells
 from .sweep_figures import figure_sweep
 from .sweep_map import figure_grid
 from .tables import show_runs, show_table, table_cells
@@ -36,6 +37,7 @@ __all__ = [
     "Picture",
     "Table",
     "VerdictCard",
+    "at_reference",
     "baseline_cells",
     "by_setting",
     "check_name",
@@ -54,6 +56,7 @@ __all__ = [
     "figure_sweep",
     "flow_cells",
     "icon",
+    "judged",
     "method_style",
     "model_name",
     "overlap_cells",

@@ -38,10 +38,10 @@ def margin_words(verdict: Verdict) -> str:
     """Say which margin was used, and that it is not the published one if so."""
     if verdict.claim.kind == "better" and verdict.margin == 0:
         return "none (any difference counts)"
-    used = f"{verdict.margin:g} pp"
+    used = f"{verdict.margin:g} {verdict.claim.unit}"
     if not verdict.declared:
         return f"{used} (the claim's own)"
-    own = f"the claim's own is {verdict.claim.margin:g} pp"
+    own = f"the claim's own is {verdict.claim.margin:g} {verdict.claim.unit}"
     return f"{used} (declared by {verdict.profile or 'this profile'}; {own})"
 
 
@@ -115,8 +115,13 @@ def cells_table(verdict: Verdict) -> Table:
         word = f"{icon(c['verdict'])} {c['verdict']}"
         known += [check_name(c["check"]), percent(c["density"]), against, number(c["mean"], sign=True)]
         rows.append((*known, *ends, seeds, p_value(c["p"]), word))
+    unit = (
+        "percentage points"
+        if verdict.claim.unit == "pp"
+        else f"units of {verdict.claim.unit}, lower being better"
+    )
     caption = (
-        "Differences in percentage points, paired by seed, with t intervals; the 90 % one is that of the two "
+        f"Differences in {unit}, paired by seed, with t intervals; the 90 % one is that of the two "
         "one-sided tests. p: for the cell alone; contradicted cells stay so after Holm's correction."
     )
     return Table(tuple(columns), tuple(rows), caption)
@@ -146,7 +151,7 @@ def verdict_table(verdicts: Iterable[Verdict], link: Link = "{section}.html") ->
         known = {"section": v.claim.section, "profile": v.profile, "id": v.claim.id}
         target = link.format(**known) if isinstance(link, str) else link(v)
         work, word = WORKS.get(v.claim.work, v.claim.work), f"{icon(v.word)}\u00a0{v.word}"
-        used = DASH if v.claim.kind == "better" and v.margin == 0 else f"{v.margin:g} pp"
+        used = DASH if v.claim.kind == "better" and v.margin == 0 else f"{v.margin:g} {v.claim.unit}"
         declared = f" (own {v.claim.margin:g})" if v.declared else ""
         rows.append((Cell(v.claim.title, target), work, word, v.scale, used + declared, v.reason))
     caption = (

@@ -144,4 +144,6 @@ WORKS = {
     "granet2021": "Liu et al. (GraNet)",
     "rigl2020": "Evci et al.",
     "rigl-repro": "Sundar and Dwaraknath",
+    "rigl-repro/original": "Evci et al.",
+    "rigl-repro/all images": "Sundar and Dwaraknath",
 }

@@ -97,7 +97,8 @@ def share(value: float | None) -> str:
     return DASH if value is None else f"{100 * value:.0f} %"
 
 
-def _table(heads: Sequence[str], rows: Iterator[Sequence[str]], caption: str, keys: int = 1) -> Table:
+def speed_table(heads: Sequence[str], rows: Iterator[Sequence[str]], caption: str, keys: int = 1) -> Table:
+    """Lay out rows of texts; the first columns name the row."""
     kinds = ["key"] * keys + ["number"] * (len(heads) - keys)
     columns = tuple(Column(head, kind) for head, kind in zip(heads, kinds, strict=True))  # pyright: ignore
     return Table(columns, tuple(tuple(row) for row in rows), caption)
@@ -114,7 +115,7 @@ def show_speed(record: Record) -> Table:
             name = str(d.ours.get("format", DASH))
             yield [d.piece, d.network, name, d.batch, factor(d.ours), *amounts, str(d.ours["n"]), *used]
 
-    return _table(
+    return speed_table(
         heads,
         lines(),
         "Median time of our way and of the plain loop, both measured in turns, n rounds; speed-up: median of the "
@@ -140,7 +141,7 @@ def show_ceilings(record: Record) -> Table:
             rate = f"{three(flops)} GFLOP/s" if flops else f"{three(moved)} GB/s"
             yield [row["what"], row["format"], rate, row["size"]]
 
-    return _table(
+    return speed_table(
         ["Ceiling", "Format", "Reached", "Size"],
         lines(),
         "Fastest of some sizes and rounds on this device.",
@@ -158,7 +159,7 @@ def show_flight(record: Record) -> Table:
             rates = [three(row["steps_per_s"]), three(row["images_per_s"]), gain, str(row["n"])]
             yield [network(row), way, str(row["batch"]), *rates, share(row.get("fraction_of_flops"))]
 
-    return _table(
+    return speed_table(
         ["Network", "Runs", "Batch", "Steps/s", "Images/s", "Against plain", "n", "FLOP/s"],
         lines(),
         "Training steps per second of all runs together, median of n measurements; each run repeats a step on a "
@@ -185,7 +186,7 @@ def show_scaling(record: Record) -> Table:
                 str(row["n"]),
             ]
 
-    return _table(
+    return speed_table(
         ["Varied", "Network", "Value", "Batch", "Work", "Median", "Quartile", "Quartile", "n"],
         lines(),
         "Time of a training step against width and density, and of a table of runs against their number.",
@@ -202,7 +203,7 @@ def show_memory(record: Record) -> Table:
             peak, of = f"{row['peak_mib']:,.0f} MiB", f"{three(row['of_training'])} ×"
             yield [name, network(row), str(row["format"]), str(row["batch"]), peak, of]
 
-    return _table(
+    return speed_table(
         ["Work", "Network", "Format", "Batch", "Peak", "Of training"],
         lines(),
         "Peak of memory, each in a process of its own, without what the libraries take.",
@@ -222,7 +223,7 @@ def show_precision(record: Record) -> Table:
             told = [str(row["epochs"]), f"{row['images']:,}", mean, number(row["deviation_points"])]
             yield [row["format"], network(row), *told, difference, str(row["n"])]
 
-    return _table(
+    return speed_table(
         ["Format", "Network", "Epochs", "Images", "Test accuracy", "Deviation", "Difference", "n"],
         lines(),
         "CIFAR-10: test accuracy in percent after the last epoch, mean ± half width of the 95 % t interval over n "

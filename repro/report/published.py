@@ -13,7 +13,8 @@ PUBLISHED = "published_"
 
 def protocols_of(work: str) -> list[claims.Protocol]:
     """Find the published scales of a work, as its claims say; those of Su et al. for a work without any."""
-    own = [c.protocol for c in claims.claims().values() if c.work == work and c.protocol.model]
+    name = work.partition("/")[0]
+    own = [c.protocol for c in claims.claims().values() if c.work == name and c.protocol.model]
     return own or [claims.claims()["su2020-1"].protocol]
 
 

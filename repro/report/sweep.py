@@ -80,6 +80,19 @@ def _named(method: str, settings: Any, reference: Mapping[str, Any]) -> str:
     return f"{method}~{','.join(words)}" if words else method
 
 
+def at_reference(frame: pd.DataFrame, reference: Mapping[str, Any], free: Iterable[str]) -> pd.DataFrame:
+    """Keep the runs that have the usual values of all settings but some.
+
+    Args:
+        frame: table of runs with the column `settings`.
+        reference: dotted settings and their usual values.
+        free: those that may have any value, e.g. the axes of a figure.
+    """
+    fixed = {name: value for name, value in reference.items() if name not in set(free)}
+    keep = [all(_same(setting_of(s, name), v) for name, v in fixed.items()) for s in frame["settings"]]
+    return frame[np.asarray(keep, dtype=bool)]
+
+
 def sweep_runs(frame: pd.DataFrame, names: Iterable[str], value: str) -> pd.DataFrame:
     """Choose the runs that have some settings, with a column for each of them.
 

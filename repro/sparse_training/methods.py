@@ -110,7 +110,7 @@ def rigl(
     dense_momentum: bool = False,
     update: Timing = "replace",
     rounding: Literal["floor", "ceil"] = "floor",
-    regrown: Literal["zero", "weight", "keep"] = "zero",
+    regrown: Literal["zero", "weight", "momentum", "keep"] = "zero",
     noise: Annotated[float, Field(ge=0)] = 0.0,
     sampling: Literal["exact", "bernoulli"] = "exact",
     temper: bool = False,
@@ -134,8 +134,9 @@ def rigl(
         update: an update takes the place of the optimisation step (Evci et al.), or follows it and looks at
             the gradient from before the step (GraNet's code).
         rounding: of fraction times living entries: down (Evci et al.), or up (both replications).
-        regrown: what an entry has that is dropped and grown at once: zero; its old weight and no momentum
-            (Evci et al.'s code); or both as they were (GraNet's code). What is really new has zero for both.
+        regrown: what an entry has that is dropped and grown at once: weight and momentum zero; its old "weight" and
+            no momentum; its old "momentum" and weight zero (Sundar and Dwaraknath's code); or "keep" both (Evci et
+            al.'s and GraNet's code). What is really new has zero for both.
         noise: deviation of the noise on |w| by which equal weights are told apart (Evci et al.'s code: 1e-5);
             at 0 the first of them goes.
         sampling: random growth of exactly so many, or of each place by itself (both replications).

@@ -38,11 +38,11 @@ def layer_shares(views: Sequence[View], statistic: str) -> list[float]:
     return [v / total if total > 0 else 1 / len(values) for v in values]
 
 
-def apportion(shares: Sequence[float], total: int, room: Sequence[int]) -> list[int]:
+def apportion(shares: Sequence[float], total: int, room: Sequence[int], *, full: float = FULL) -> list[int]:
     """Share out a whole number of entries: proportional to shares, within the room of each layer, exactly.
 
     What a layer cannot take is spread evenly over those that can; whole numbers come by largest remainder, the
-    earlier layer first. A layer fills at most FULL of its room, unless the sum needs more.
+    earlier layer first. A layer fills at most the share `full` of its room, unless the sum needs more.
     Differs from the reference (Sundar and Dwaraknath 2021, code), which rounds each layer by itself and
     corrects the total in later updates.
 
@@ -50,13 +50,15 @@ def apportion(shares: Sequence[float], total: int, room: Sequence[int]) -> list[
         shares: one for each layer, of sum one.
         total: entries to share out, at most the sum of `room`.
         room: places of each layer.
+        full: share of its room that a layer may fill, in (0, 1].
     """
-    cap = [math.floor(FULL * r) for r in room]
+    cap = [math.floor(full * r) for r in room]
     cap = cap if sum(cap) >= total else list(room)
     exact = _fill([share * total for share in shares], total, cap)
     counts = [min(c, math.floor(x + 1e-9)) for x, c in zip(exact, cap, strict=True)]
     while missing := total - sum(counts):
-        order = sorted((i for i, c in enumerate(cap) if counts[i] < c), key=lambda i: counts[i] - exact[i])
+        below = [i for i, c in enumerate(cap) if counts[i] < c]
+        order = sorted(below, key=lambda i: round(counts[i] - exact[i], 6))  # noise is no remainder
         for i in order[:missing]:
             counts[i] += 1
     return counts

@@ -32,7 +32,7 @@ def quotas(views: Sequence[View], regrow: Regrow, alpha: float) -> list[int]:
     if regrow.temper:
         shares = layer_shares(views, "nonzero" if regrow.redistribute == "none" else regrow.redistribute)
         for i, (view, share) in enumerate(zip(views, shares, strict=True)):
-            pruned = 1 - view.kept / view.mask.numel()
+            pruned = (view.mask.numel() - view.kept) / view.mask.numel()
             if pruned < ALMOST_FULL and share > 1 / len(views):
                 fractions[i] = min(pruned, alpha)
     elif regrow.redistribute == "none":
@@ -78,7 +78,8 @@ def _noisy(view: View, noise: float, generator: torch.Generator) -> View:
     if not noise:
         return view
     jitter = torch.randn(view.weight.shape, generator=generator, device=view.weight.device)
-    return replace(view, weight=view.weight.abs() + noise * jitter.abs())
+    size = view.weight.abs() + noise * jitter.abs()
+    return replace(view, weight=torch.where(view.weight > 0, size, -size))
 
 
 def _targets(layers: Sequence[View], counts: Sequence[int], regrow: Regrow) -> Sequence[int]:
@@ -113,5 +114,5 @@ def prune(views: Views, spec: Prune, keep: int) -> dict[str, Tensor]:
     if spec.scope == "global":
         return dict(zip(views, highest(worth, keep), strict=True))
     sizes = [v.mask.numel() for v in views.values()]
-    counts = apportion([n / sum(sizes) for n in sizes], keep, [v.kept for v in views.values()])
+    counts = apportion([n / sum(sizes) for n in sizes], keep, [v.kept for v in views.values()], full=1.0)
     return {name: highest([w], k)[0] for name, w, k in zip(views, worth, counts, strict=True)}
