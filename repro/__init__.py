@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import claims, report, stats
+    from . import claims, report, stats, tuning
     from .errors import ReproError
     from .experiment import make_ticket, run
     from .grids import expand, params, plan
@@ -31,6 +31,7 @@ _HOMES = {
     "claims": "",
     "report": "",
     "stats": "",
+    "tuning": "",
 }
 __all__ = [
     "Masks",
@@ -47,6 +48,7 @@ __all__ = [
     "run",
     "run_all",
     "stats",
+    "tuning",
 ]
 
 

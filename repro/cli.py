@@ -33,14 +33,17 @@ def _parser() -> _Parser:
 
     words = add(do.run)
     words.add_argument("words", nargs="+", metavar="FILE.yaml | key=value", help="what to run, and overrides")
+    words.add_argument("--print", action="store_true", help="print all settings of the runs and start none")
     queue = add(do.batch)
     queue.add_argument("files", nargs="+", type=Path, metavar="FILE.yaml")
-    queue.add_argument("--dry-run", action="store_true", help="list the runs and start none")
-    for made in (words, queue):
+    search = _search(add)
+    for made in (words, queue, search):
         made.add_argument("--workers", type=_count, help="runs in flight; default: chosen for the machine")
         made.add_argument(
             "--budget", type=_duration, metavar="TIME", help="stop cleanly after, e.g., 9m or 1h30m"
         )
+    for made in (words, queue):
+        made.add_argument("--dry-run", action="store_true", help="list the runs and start none")
         made.add_argument("--track", metavar="KIND", help="write curves for tensorboard or wandb (offline)")
         made.add_argument(
             "--keep-weights", action="store_true", help="keep the trained weights of tickets too"
@@ -57,6 +60,16 @@ def _parser() -> _Parser:
     add(do.data_fetch, sub, "fetch").add_argument("names", nargs="+", metavar="SET")
     add(do.data_verify, sub, "verify").add_argument("names", nargs="+", metavar="SET")
     return top
+
+
+def _search(add: Callable[..., _Parser]) -> _Parser:
+    made = add(do.tune)
+    made.add_argument("file", type=Path, metavar="FILE.yaml", help="runs, and the key `tune`")
+    made.add_argument("words", nargs="*", metavar="key=value", help="settings of all runs")
+    made.add_argument("--trials", type=_count, metavar="N", help="trials in all; default: as the file says")
+    made.add_argument("--sampler", choices=("grid", "tpe"), help="how settings are chosen")
+    made.add_argument("--dry-run", action="store_true", help="show the search and start nothing")
+    return made
 
 
 def _own_pruner(add: Callable[..., _Parser]) -> None:

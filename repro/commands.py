@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from .errors import ReproError
 from .text import assignments
+from .text import show_table as _table
 
-SHOWN = ["key", "data", "model", "method", "check", "density", "seed"]
-
-
-def _table(rows: Sequence[Mapping[Any, Any]]) -> None:
-    """Print rows as aligned columns."""
-    if rows:
-        cells = [list(rows[0]), *([str(v) for v in row.values()] for row in rows)]
-        widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
-        for line in cells:
-            print("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip())
+SHOWN = ["key", "data", "model", "method", "check", "density", "seed", "status", "accuracy"]
 
 
 def run(args: argparse.Namespace) -> None:
     """Train the runs that parameter files or settings ask for; what is done is not done again.
 
     Without a file the settings alone make one run, e.g. repro run model.name=resnet20 ticket.score=snip
-    ticket.density=0.1 seed=1. A list makes a grid: seed=[0,1,2].
+    ticket.density=0.1 seed=1. A list makes a grid: seed=[0,1,2]. With --print nothing is trained: the settings of
+    every run are printed in full, defaults, recipe and overrides resolved.
     """
     from .grids import expand, is_file_name, plan
 
     files = [w for w in args.words if is_file_name(w)]
     overrides = assignments([w for w in args.words if w not in files])
     planned = [s for f in files for s in plan(f, overrides)] or expand([{}], overrides, "command line")
-    _make(planned, args)
+    _make_or_list(planned, args)
 
 
 def batch(args: argparse.Namespace) -> None:
@@ -41,16 +34,18 @@ def batch(args: argparse.Namespace) -> None:
     With a budget the command ends when the time is up, everything under way saved; the same command goes on.
     """
     from .grids import plan
-    from .pool import table
     from .settings import unique
 
     planned = unique(s for f in args.files for s in plan(f))
-    if args.dry_run:
-        frame = table(planned)
-        _table(frame[[*SHOWN, "status"]].to_dict("records"))
-        print(f"{len(frame)} runs, {(frame['status'] != 'missing').sum()} of them done; nothing was started")
-        return
-    _make(planned, args)
+    _make_or_list(planned, args)
+
+
+def _make_or_list(planned: Sequence[Any], args: argparse.Namespace) -> None:
+    if getattr(args, "print", False) or args.dry_run:
+        from .listing import list_runs, print_settings
+
+        return print_settings(planned) if getattr(args, "print", False) else list_runs(planned)
+    return _make(planned, args)
 
 
 def _make(planned: Sequence[Any], args: argparse.Namespace) -> None:
@@ -60,7 +55,7 @@ def _make(planned: Sequence[Any], args: argparse.Namespace) -> None:
     frame = run_all(
         planned, workers=args.workers, budget=args.budget, track=args.track, weights=args.keep_weights
     )
-    _table(frame[[*SHOWN, "status", "accuracy"]].round({"accuracy": 2}).to_dict("records"))
+    _table(frame[SHOWN].round({"accuracy": 2}).to_dict("records"))
     if args.track:
         from .track import watch
 
@@ -72,6 +67,25 @@ def _make(planned: Sequence[Any], args: argparse.Namespace) -> None:
     if len(failed):
         key, reason = failed.iloc[0][["key", "reason"]]
         raise ReproError(f"{len(failed)} of {len(frame)} runs failed; the first, {key}: {reason}")
+
+
+def tune(args: argparse.Namespace) -> None:
+    """Search settings for the best mean validation accuracy, as the key `tune` of a parameter file asks.
+
+    A trial trains the file's runs, one for each seed, with other settings; the first takes them as they stand. Test
+    images choose nothing. The same command goes on where it stopped; more --trials prolong the search.
+    """
+    from .tuning import preview, told, tune
+
+    what = (args.file, assignments(args.words))
+    how = {"trials": args.trials, "sampler": args.sampler}
+    if not args.dry_run:
+        tune(
+            *what, **how, workers=args.workers, budget=args.budget, tell=lambda line: print(line, flush=True)
+        )
+    rows, lines = (preview if args.dry_run else told)(*what, **how)
+    _table(rows)
+    print(*lines, sep="\n")
 
 
 def status(args: argparse.Namespace) -> None:
@@ -209,8 +223,8 @@ def data_verify(args: argparse.Namespace) -> None:
 def bench(args: argparse.Namespace) -> None:
     """Measure our speed beside that of a plain loop; the report's page Performance shows the record.
 
-    Cases: ceiling, step, pipeline, epoch, evaluation, masks, memory, flight, scaling, table, and precision, which
-    trains many networks and is measured only when named. A case that is measured again replaces its own rows.
+    Cases: ceiling, step, pipeline, epoch, evaluation, masks, memory, moves, flight, scaling, table, and precision,
+    which trains many networks and is measured only when named. A case that is measured again replaces its own rows.
     """
     from .bench import bench, compact, publish
 

@@ -1,9 +1,9 @@
-"""Reading values, YAML and words `key=value`: safely, and the same everywhere."""
+"""Reading values, YAML and words `key=value`: safely, and the same everywhere; rows printed as a table."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -65,3 +65,12 @@ def nest(given: Mapping[str, Any]) -> dict[str, Any]:
         else:
             out[head] = out.get(head, {}) | nest(v) if isinstance(v, Mapping) else v
     return out
+
+
+def show_table(rows: Sequence[Mapping[Any, Any]]) -> None:
+    """Print rows as aligned columns."""
+    if rows:
+        cells = [list(rows[0]), *([str(v) for v in row.values()] for row in rows)]
+        widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
+        for line in cells:
+            print("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip())
