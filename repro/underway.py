@@ -18,11 +18,21 @@ from .masks import Masks, texts
 from .models import MODELS, prunable
 from .section import one_line
 from .settings import Settings, parse
-from .vet import Form, Overlap, short, sized
+from .vet import Amount, Count, Form, Overlap, short, sized
 
 SETTINGS_LIMIT = 2**16  # bytes
 TENSORS_LIMIT = 4 * 2**30
 _OVERLAP = TypeAdapter(Overlap | None)
+
+
+class _Moves(Form):
+    updates: Count
+    dense_gradients: Count
+    steps: Count
+    spent: Amount
+    share: Amount
+    alpha: float | None
+    replaced: Amount
 
 
 class _Progress(Form):
@@ -31,6 +41,7 @@ class _Progress(Form):
     curve: list[dict[str, float | None]]
     precision: Literal["float32", "bfloat16"]
     threads: Annotated[int, Field(ge=1, le=1024)]
+    moves: _Moves | None = None
 
 
 def check(folder: Path) -> tuple[Settings, int]:
@@ -56,6 +67,11 @@ def check(folder: Path) -> tuple[Settings, int]:
         about = _Progress.model_validate(read_about(folder / "checkpoint.safetensors"))
     except ValidationError as error:
         raise ReproError(f"its checkpoint: {short(one_line(error))}") from None
+    if s.sparse.plan:
+        kinds = ("mask", "explored", "before")
+        wanted = {f"{kind}.{x.name}": x.shape for x in prunable(model) for kind in kinds}
+        if about.moves is None or not wanted.items() <= held.items():
+            raise ReproError("its checkpoint does not hold the masks that move")
     if s.ticket.score is not None:
         path = folder / "masks.safetensors"
         if not path.is_file():

@@ -24,6 +24,7 @@ RECORD_LIMIT = 32 * 2**20  # bytes; the record of a run of 1000 epochs takes les
 Percent = Annotated[float, Field(ge=0, le=100)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
+Amount = Annotated[float, Field(ge=0)]
 
 
 class Form(BaseModel):
@@ -42,6 +43,15 @@ class _Accuracy(Form):
 
 class _Flops(Form):
     ratio: Fraction
+    train_ratio: Amount | None = None
+    train_counted: Amount | None = None
+
+
+class _Sparse(Form):
+    updates: Count
+    dense_gradients: Count
+    steps: Count
+    explored: Fraction
 
 
 class _Seconds(Form):
@@ -58,6 +68,8 @@ class _Layer(Form):
     effective: Count | None = None
     units: Count | None = None
     dead: Count | None = None
+    kept_first: Count | None = None
+    explored: Fraction | None = None
 
 
 class Overlap(Form):
@@ -84,6 +96,7 @@ class _Record(Form):
     layers: Annotated[list[_Layer], Field(min_length=1)]
     curve: dict[str, list[float | None]]
     overlap: Overlap | None = None
+    sparse: _Sparse | None = None
 
     @model_validator(mode="after")
     def _adds_up(self) -> _Record:
@@ -162,8 +175,8 @@ def check(record: Mapping[str, Any]) -> Settings:
                 f"its {name} does not follow from its settings, which give key {own['key']}: "
                 "changed, or of another version of repro"
             )
-    if form.status == "done" and len(form.curve["test_accuracy"]) != s.optim.epochs:
-        raise ReproError("its curve is shorter or longer than optim.epochs")
+    if form.status == "done" and len(form.curve["test_accuracy"]) != s.optim.length:
+        raise ReproError("its curve is shorter or longer than its training")
     return s
 
 

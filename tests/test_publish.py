@@ -296,7 +296,7 @@ def mangled(found: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     yield key, good.replace('"memory_mb": ', '"memory_mb": 1e999, "x": '), "no finite number"
     yield key, deeper("flops", ratio=10**400), "16 digits"
     yield key, deeper("curve", lr=[]), "columns differ in length"
-    yield key, but(curve={k: v * 2 for k, v in found["curve"].items()}), "optim.epochs"
+    yield key, but(curve={k: v * 2 for k, v in found["curve"].items()}), "its training"
     yield key, but(reason="\ud800"), "no valid JSON"
     yield key, but(reason="\x1b[2J"), "markup or control characters"
     yield key, but(reason="<script>"), "markup or control characters"
@@ -413,6 +413,39 @@ def test_a_run_goes_on_where_another_machine_left_it(machine, score: str | None)
     before = bytes_of(paths.build())
     assert s.key() in take(theirs.parent).here, "finished here: nothing to take"
     assert bytes_of(paths.build()) == before
+
+
+def moving(method: str) -> Settings:
+    """A run whose masks move at every second step: from a random mask, or from the dense network."""
+    ticket = {"score": "random", "allocation": "erk", "density": 0.3} if method == "rigl" else {}
+    final = {"density": 0.3} if method == "gmp" else {}
+    return expand(
+        [{**NET, "optim.epochs": 2, "ticket": ticket, "sparse": {"method": method, "interval": 2, **final}}]
+    )[0]
+
+
+@pytest.mark.parametrize("method", ["rigl", "gmp"])
+def test_masks_that_move_go_on_where_another_machine_left_them(machine, method: str) -> None:
+    s = moving(method)
+    theirs = stopped(s, 5)
+    machine("straight")
+    straight = run(s)
+    machine("home")
+    assert take(theirs.parent).under_way == [s.key()]
+    resumed = run(s)
+    for name in ("curve", "layers", "sparse", "flops"):
+        assert resumed[name] == straight[name]
+    assert straight["sparse"]["updates"] == 3
+
+
+@pytest.mark.parametrize(("name", "about"), [("explored.classifier.weight", {}), ("", {"moves": None})])
+def test_a_checkpoint_without_the_masks_that_move_stays_out(machine, name: str, about: dict) -> None:
+    theirs = stopped(moving("rigl"), 5)
+    tensors, known = load_tensors(theirs / "checkpoint.safetensors")
+    tensors.pop(name, None)
+    save_tensors(theirs / "checkpoint.safetensors", tensors, known | about)
+    machine("home")
+    assert "masks that move" in take(theirs.parent).refused[0]
 
 
 def test_of_two_states_of_a_run_the_further_stays(machine) -> None:
