@@ -26,7 +26,7 @@ from .sparse_training import (
     step_cost,
 )
 from .step import Step
-from .units import Reduction, entries, spread
+from .units import Reduction, entries, spread, whole
 
 
 class Mover:
@@ -73,6 +73,8 @@ class Mover:
         if plan.prune and self._budget(plan.prune, steps) < 1:
             least = f"{plan.prune.density:g} leaves no weight to the layers that are not kept dense"
             raise ReproError(f"sparse.density: {least}; raise it, or shorten keep_dense")
+        if not all(whole(masks[name], s.ticket.unit) for name in self._moving):
+            raise ReproError("ticket.unit: parts of kernels do not move as wholes; remove it, or the check")
 
     def due(self, number: int) -> bool:
         """Tell whether a step (from 0) is one at which masks move."""

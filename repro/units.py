@@ -44,3 +44,8 @@ def spread(flat: Tensor, shape: torch.Size | tuple[int, ...]) -> Tensor:
     if flat.numel() == torch.Size(shape).numel():
         return flat.reshape(shape)
     return flat.reshape(*shape[:2], *[1] * (len(shape) - 2)).expand(shape).contiguous()
+
+
+def whole(mask: Tensor, unit: str) -> bool:
+    """Tell whether a mask keeps or removes entries of this kind as wholes."""
+    return torch.equal(spread(entries(mask, unit, "max"), mask.shape), mask)
