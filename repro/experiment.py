@@ -7,7 +7,7 @@ any check, so that one ticket serves them all. Locks see to it that two processe
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,43 +31,54 @@ from .materials import (
 )
 from .models import prunable
 from .settings import Settings
-from .tickets import pretraining, ticket_of, unchecked
+from .tickets import ticket_of, unchecked
 from .train import AfterEpoch, Report, Stopped, train
 
 Stop = Callable[[], bool]
 
 
+class _Made:
+    """Results of other runs, which are made first where they are not there."""
+
+    def __init__(self, stop: Stop) -> None:
+        self.stop = stop
+
+    def _folder(self, of: Settings, *snapshots: int) -> Path:
+        offered = torch.get_num_threads()
+        found = run(of, weights=True, snapshots=snapshots, threads_offered=offered, stop=self.stop)
+        if found["status"] != "done":
+            raise ReproError(
+                f"the run before, {of.key()}, {found['status']}, no ticket can be cut: {found['reason']}"
+            )
+        return record.folder(of.key())
+
+    def weights(self, of: Settings, epochs: int | None = None) -> dict[str, torch.Tensor]:
+        folder = self._folder(of) if epochs is None else self._folder(of, epochs)
+        return checkpoint.load_tensors(weights_file(folder, epochs))[0]
+
+    def start(self, of: Settings) -> Mapping[str, torch.Tensor]:
+        return (
+            make_ticket(of, stop=self.stop).weights
+            if of.ticket.score
+            else network(of, data_of(of)).state_dict()
+        )
+
+    def masks(self, of: Settings) -> Masks:
+        return Masks.load(masks_file(self._folder(of)))
+
+    def pause(self) -> None:
+        if self.stop():
+            raise Stopped
+
+
 def make_ticket(s: Settings, *, stop: Stop = lambda: False) -> Ticket:
-    """Make, or fetch, the ticket of a run, with its check applied, making the run before it first if need be.
+    """Make, or fetch, the ticket of a run, with its check applied, making the runs before it first if need be.
 
     Raises:
         ReproError: when the run is dense, or the data or the density do not allow the ticket.
         Stopped: when asked to stop.
     """
-
-    def made(*snapshots: int) -> Path:
-        first = pretraining(s)
-        assert first is not None
-        offered = torch.get_num_threads()
-        found = run(first, weights=True, snapshots=snapshots, threads_offered=offered, stop=stop)
-        if found["status"] != "done":
-            raise ReproError(
-                f"the run before, {first.key()}, {found['status']}, no ticket can be cut: {found['reason']}"
-            )
-        return record.folder(first.key())
-
-    def trained(epochs: int | None) -> dict[str, torch.Tensor]:
-        folder = made() if epochs is None else made(epochs)
-        return checkpoint.load_tensors(weights_file(folder, epochs))[0]
-
-    def ended() -> Masks:
-        return Masks.load(masks_file(made()))
-
-    def pause() -> None:
-        if stop():
-            raise Stopped
-
-    return ticket_of(s, trained, ended, pause)
+    return ticket_of(s, _Made(stop))
 
 
 def weights_file(folder: Path, epochs: int | None = None) -> Path:
@@ -150,9 +161,9 @@ def _train_and_record(
     past = _under_way(folder, resume, snapshots)
     precision = past.get("precision") or precision_for(s, data, where)
     with threads(past.get("threads") or threads_for(s, data, offered)):
-        model, masks, overlap = _start(s, data, held if past else None, stop)
+        model, masks, notes = _start(s, data, held if past else None, stop)
         if masks and not past:  # with the checkpoint all that is needed to go on, here or elsewhere
-            masks.save(held, {"overlap": json.dumps(overlap)})
+            masks.save(held, {name: json.dumps(value) for name, value in notes.items()})
         model.to(device=where, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         outcome = train(
             model,
@@ -169,7 +180,7 @@ def _train_and_record(
             "status": outcome.status,
             "reason": outcome.reason,
             "when": began.isoformat(timespec="seconds"),
-            "overlap": overlap,
+            **notes,
         }
         found = measured(s, model, data, outcome, masks, where, precision)
     if masks is None or keep:
@@ -201,26 +212,32 @@ def _keeper(folder: Path, snapshots: Sequence[int]) -> AfterEpoch:
 
 def _start(
     s: Settings, data: Data, held: Path | None, stop: Stop
-) -> tuple[torch.nn.Module, Masks | None, dict[str, float] | None]:
-    """Give the network at its first weights, its masks and their overlap with those of the unchecked ticket.
+) -> tuple[torch.nn.Module, Masks | None, dict[str, Any]]:
+    """Give the network at its first weights, its masks, and what the record says of where they come from.
 
     Args:
         s: the run.
         data: its images.
-        held: masks and overlap of a run that goes on, if any.
+        held: masks and notes of a run that goes on, if any.
         stop: asked now and then.
+
+    Returns:
+        Network, masks, and notes: `overlap` with the masks of the unchecked ticket, and `fresh`, the names of
+        weights that are this network's own since they had another shape in the run that the ticket comes from.
     """
-    model = network(s, data)
+    model, notes = network(s, data), {"overlap": None, "fresh": []}
     if s.ticket.score is None:
-        return model, Masks.ones(prunable(model)) if s.sparse.plan else None, None
-    if held and held.exists():
-        # the weights come from the checkpoint
-        return model, Masks.load(held), json.loads(texts(held).get("overlap", "null"))
+        return model, Masks.ones(prunable(model)) if s.sparse.plan else None, notes
+    if held and held.exists():  # the weights come from the checkpoint
+        known = texts(held)
+        return model, Masks.load(held), {n: json.loads(known.get(n, json.dumps(v))) for n, v in notes.items()}
     ticket = make_ticket(s, stop=stop)
     model.load_state_dict(ticket.weights)
-    plain = unchecked(s)
-    if plain is None:
-        return model, ticket.masks, None
-    other = make_ticket(plain, stop=stop).masks
-    found = {"value": ticket.masks.overlap(other), "expected": ticket.masks.expected_overlap(other)}
-    return model, ticket.masks, found
+    notes["fresh"] = ticket.origin.get("fresh", [])
+    if plain := unchecked(s):
+        other = make_ticket(plain, stop=stop).masks
+        notes["overlap"] = {
+            "value": ticket.masks.overlap(other),
+            "expected": ticket.masks.expected_overlap(other),
+        }
+    return model, ticket.masks, notes

@@ -12,8 +12,7 @@ import yaml
 from . import paths
 from .errors import ReproError, pick
 from .recipes import RECIPES
-from .section import Section
-from .settings import Settings, parse, unique
+from .settings import Settings, merge, parse, section_types, unique
 from .text import load, nest
 
 LIMIT = 100_000  # runs in one file; more is surely a slip
@@ -49,28 +48,9 @@ def params(name: str) -> dict[str, Any]:
     return read(paths.root() / "params" / f"{name}.yaml")
 
 
-def _sections() -> dict[str, type[Section]]:
-    fields = {k: f.annotation for k, f in Settings.model_fields.items()}
-    return {k: a for k, a in fields.items() if isinstance(a, type) and issubclass(a, Section)}
-
-
-def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay `over` upon `base`; options of a menu entry of the base that is no longer chosen fall away."""
-    out = {**base, **over}
-    for name, section in _sections().items():
-        below, above = base.get(name, {}), over.get(name, {})
-        if isinstance(below, Mapping) and isinstance(above, Mapping) and (below or above):
-            both = {**below, **above}
-            if not any(isinstance(x.get(m), list) for m in section.menus for x in (below, both)):
-                stale = section.known(below) - section.known(both)
-                both = {k: v for k, v in both.items() if k in above or k not in stale}
-            out[name] = both
-    return out
-
-
 def _axes(grid: Mapping[str, Any]) -> list[tuple[tuple[str, ...], list[Any]]]:
     """Find the leaves that are lists of alternatives."""
-    sections, axes = _sections(), []
+    sections, axes = section_types(), []
     for name, v in grid.items():
         leaves = {(name, k): x for k, x in v.items()} if isinstance(v, Mapping) else {(name,): v}
         for place, x in leaves.items():
@@ -116,11 +96,11 @@ def expand(
         for grid in runs:
             if not isinstance(grid, Mapping):
                 raise ReproError(f"a grid must be a mapping of settings, got {grid!r}")
-            merged = _merge(nest(grid), nest(overrides or {}))
+            merged = merge(nest(grid), nest(overrides or {}))
             recipe = merged.pop("recipe", None)
             preset = pick(RECIPES, str(recipe), "recipe") if recipe else {}
             for point in _points(merged):
-                found.append(parse(_merge(preset, point)))
+                found.append(parse(merge(preset, point)))
                 if len(found) > LIMIT:
                     raise ReproError(f"more than {LIMIT} runs; split the grid")
     except ReproError as error:

@@ -31,6 +31,8 @@ def _start(settings: Mapping[str, Any]) -> str:
         return "dense" if float(settings["model"].get("small", 1)) == 1 else "small_dense"
     if score == "mask_of":
         score = f"mask_of({_source(ticket['source'])})"
+    if ticket.get("by", "magnitude") != "magnitude":
+        score = f"{score}:{ticket['by']}"
     if ticket.get("of", "trained") != "trained":
         score = f"{score}:{ticket['of']}"
     if ticket.get("family", "quadratic") != "quadratic":
@@ -48,11 +50,16 @@ def _source(words: str) -> str:
         section, _, rest = word.partition(".")
         key, _, value = rest.partition("=")
         found.setdefault(section, {})[key] = value
-    return method(found)
+    elsewhere = [found.get("data", {}).get("name"), found["optim"].get("optimizer")]
+    return " from ".join([method(found), *filter(None, elsewhere)])
 
 
 def density(s: Mapping[str, Any]) -> float:
     """Look up the density that a run ends at: of its mask, or for a small dense network of its parameters."""
     ending = (s.get("sparse") or {}).get("density")
-    start = s["model"].get("small", 1.0) if s["ticket"]["score"] is None else s["ticket"]["density"]
-    return start if ending is None else ending
+    if ending is not None:
+        return ending
+    ticket = s["ticket"]
+    if ticket["score"] == "imp":
+        return (1 - ticket["rate"]) ** ticket["rounds"]
+    return s["model"].get("small", 1.0) if ticket["score"] is None else ticket["density"]

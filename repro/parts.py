@@ -11,6 +11,7 @@ from .checks import DATA_CHECKS, MASK_CHECKS, SCORE_CHECKS
 from .data import DATASETS
 from .data.augment import AUGMENTATIONS
 from .errors import ReproError
+from .from_runs import FROM_RUNS, UNUSED
 from .models import MODELS
 from .optim import OPTIMIZERS, SCHEDULES
 from .pruners import ALLOCATIONS, SCORES, needs_data, needs_pretraining
@@ -40,21 +41,11 @@ class Model(Section):
     name: str = "resnet20"
 
 
-def mask_of(*, source: str) -> None:
-    """Take the masks that another run ended with, instead of scoring.
-
-    Args:
-        source: words `section.key=value` that tell the other run from this one, which has this one's data,
-            network, optimiser and seed but a ticket and moving masks of its own, e.g.
-            "sparse.method=gmp sparse.density=0.2".
-    """
-
-
 class Ticket(Section):
     """Which weights are kept; no score means the dense network."""
 
     menus = {
-        "score": ChainMap({"mask_of": mask_of}, SCORES),  # the menu of scores may grow
+        "score": ChainMap(FROM_RUNS, SCORES),  # pyright: ignore[reportArgumentType] # the menu of scores may grow
         "allocation": {"global": nothing, **ALLOCATIONS},
     }
     score: str | None = None
@@ -65,14 +56,22 @@ class Ticket(Section):
     selection: Literal["exact", "c1", "c2", "c3", "c4", "c5", "c6"] = "exact"
     sampler: Literal["exact", "bernoulli"] = "exact"
     unit: Literal["weight", "kernel"] = "weight"
-    weights: Literal["init", "rewound", "trained"] = "init"
+    weights: Literal["init", "start", "rewound", "trained"] = "init"
     rewind: Annotated[int, Field(ge=0)] = 0
     pretrain: Annotated[int, Field(ge=1)] | None = None
 
     @property
     def scored(self) -> bool:
-        """Whether weights are scored here, and not taken from another run's masks."""
-        return self.score not in (None, "mask_of")
+        """Whether a score ranks the weights here, and the masks do not come from other runs."""
+        return self.score is not None and self.score not in FROM_RUNS
+
+    @property
+    def target(self) -> float:
+        """The density asked for, in (0, 1]: as it stands, or after all rounds of pruning."""
+        if self.score != "imp":
+            return self.density
+        told = self.options("score")
+        return (1 - told["rate"]) ** told["rounds"]
 
     @property
     def sees_data(self) -> bool:
@@ -83,7 +82,7 @@ class Ticket(Section):
     def masks_from_run(self) -> bool:
         """Whether the masks depend on another run: one that the score looks at, or whose masks they are."""
         trained = self.scored and needs_pretraining(str(self.score), self.options("score"))
-        return trained or self.score == "mask_of"
+        return trained or self.score in FROM_RUNS
 
     @property
     def needs_run(self) -> bool:
@@ -117,17 +116,17 @@ class Ticket(Section):
             )
         if ranked and self.selection != "exact":
             raise ReproError("ticket.selection: not used with ticket.unit 'kernel'; remove it")
-        if self.score == "mask_of":
-            free = {"score", "source", "density", "keep_dense", "unit", "weights", "rewind"}
-            for name in self.changed():
-                if name not in free:
-                    raise ReproError(f"ticket.{name}: not used by score 'mask_of'; remove it")
+        for name in self.changed():
+            if name in UNUSED.get(self.score or "", ()):
+                raise ReproError(f"ticket.{name}: not used by score {self.score!r}; remove it")
 
     def _start_makes_sense(self) -> None:
-        if self.weights == "init" and self.rewind:
+        if self.weights in ("init", "start") and self.rewind:
             raise ReproError(
-                "ticket.rewind: not used with ticket.weights 'init', only by rewound, trained; remove it"
+                f"ticket.rewind: not used with ticket.weights {self.weights!r}, only by rewound, trained; remove it"
             )
+        if self.weights == "start" and self.score != "mask_of":
+            raise ReproError("ticket.weights: 'start' is that of the other run of score 'mask_of'; use init")
         if self.weights == "rewound" and not self.rewind:
             raise ReproError(
                 "ticket.rewind: weights rewound to epoch 0 are ticket.weights 'init'; give 1 or more"
@@ -170,6 +169,11 @@ class Sparse(Section):
             )
         if regrow.sampling != "exact" and regrow.grow != "random":
             raise ReproError(f"sparse.sampling: not used by grow {regrow.grow!r}, only by random; remove it")
+        if "floor" in changed and regrow.decay == "constant":
+            raise ReproError("sparse.floor: not used by decay 'constant'; remove it")
+        blind = regrow.grow in ("random", "random_unfired") and not {"gradient", "momentum"} & regrow.looks_at
+        if "kernel_grow" in changed and blind:
+            raise ReproError(f"sparse.kernel_grow: not used by grow {regrow.grow!r}; remove it")
         if regrow.floor > regrow.alpha:
             raise ReproError(f"sparse.floor: {regrow.floor:g} is above sparse.alpha; fractions fall")
         if regrow.dense_momentum and "momentum" not in regrow.looks_at:

@@ -51,6 +51,16 @@ RECIPES: dict[str, dict[str, Any]] = {
             "milestones": [50 / 90, 65 / 90, 80 / 90],
         },
     },
+    "gohil-alexnet": {
+        "data": CIFAR | {"normalise": "half"},
+        "optim": {
+            "epochs": 500,
+            "batch": 512,
+            "lr": 0.1,
+            "weight_decay": 1e-4,
+            "milestones": [450 / 500, 470 / 500, 480 / 500, 490 / 500],
+        },
+    },
     "gohil-fork-vgg": {
         "data": CIFAR | {"normalise": "half"},
         "optim": {"epochs": 160, "batch": 512, "lr": 0.01, "weight_decay": 4e-3},
@@ -58,6 +68,17 @@ RECIPES: dict[str, dict[str, Any]] = {
     "gohil-adam": {
         "data": CIFAR | {"normalise": "half"},
         "optim": {"epochs": 160, "batch": 512, "lr": 3e-4, "weight_decay": 1e-4, "optimizer": "adam"},
+    },
+    "gohil-adam-resnet": {
+        "data": CIFAR | {"normalise": "half"},
+        "optim": {
+            "epochs": 90,
+            "batch": 512,
+            "lr": 3e-4,
+            "weight_decay": 1e-4,
+            "optimizer": "adam",
+            "milestones": [50 / 90, 65 / 90, 80 / 90],
+        },
     },
     # RigL replication, WRN-22-2 on CIFAR-10: 45,000 training images, 352 steps an epoch; no decay on 1-D tensors
     "rigl-cifar10": {

@@ -65,7 +65,9 @@ class Settings(BaseModel):
             raise ReproError(
                 f"sparse.method: {method!r} moves masks, and this run starts dense; name a ticket.score"
             )
-        if plan.prune and plan.prune.density > self.ticket.density:
+        if plan.regrow and self.ticket.target == 1:
+            raise ReproError(f"sparse.method: {method!r} moves nothing at density 1; lower ticket.density")
+        if plan.prune and plan.prune.density > self.ticket.target:
             raise ReproError(
                 f"sparse.density: {plan.prune.density:g} is above ticket.density, and weights are only removed"
             )
@@ -86,13 +88,9 @@ class Settings(BaseModel):
     def source(self) -> Settings:
         """The run whose masks `mask_of` takes: this one, with what `ticket.source` says of ticket and moves."""
         plain = {k: v for k, v in self.changed().items() if k not in ("ticket", "check", "sparse")}
-        told = nest(assignments(str(self.ticket.options("score")["source"]).split()))
-        for name, section in told.items():
-            if isinstance(section, dict) and isinstance(known := plain.get(name), dict):
-                section = {**known, **section}
-            plain[name] = section
         try:
-            return parse(plain)
+            told = nest(assignments(str(self.ticket.options("score")["source"]).split()))
+            return parse(merge(plain, told))
         except ReproError as error:
             raise ReproError(f"ticket.source: {error}") from None
 
@@ -146,6 +144,26 @@ class Settings(BaseModel):
         """Spell the command that repeats the run."""
         words = (shlex.quote(f"{k}={_spell(v)}") for k, v in flat(self.changed()).items())
         return " ".join(["repro run", *words])
+
+
+def section_types() -> dict[str, type[Section]]:
+    """List the sections of the settings and their types."""
+    fields = {k: f.annotation for k, f in Settings.model_fields.items()}
+    return {k: a for k, a in fields.items() if isinstance(a, type) and issubclass(a, Section)}
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay `over` upon `base`; options of a menu entry of the base that is no longer chosen fall away."""
+    out = {**base, **over}
+    for name, section in section_types().items():
+        below, above = base.get(name, {}), over.get(name, {})
+        if isinstance(below, Mapping) and isinstance(above, Mapping) and (below or above):
+            both = {**below, **above}
+            if not any(isinstance(x.get(m), list) for m in section.menus for x in (below, both)):
+                stale = section.known(below) - section.known(both)
+                both = {k: v for k, v in both.items() if k in above or k not in stale}
+            out[name] = both
+    return out
 
 
 def digest(value: Any) -> str:

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
 from . import files, paths
 from .checks import DATA_CHECKS, MASK_CHECKS, SCORE_CHECKS
-from .data import Data, Split, balanced_batch, random_batch
-from .data.augment import apply, draw, normalise
+from .data import Data
 from .errors import ReproError
 from .masks import Masks, Ticket
-from .materials import corrupted, data_of, device, network
+from .materials import data_of, network
 from .models import prunable
-from .pruners import Context, make_masks
+from .parts import Check
+from .pruners import top_k
 from .rng import stream
+from .scoring import prune_again, score
 from .settings import Settings, digest
 
-Trained = Callable[[int | None], Mapping[str, torch.Tensor]]
-Ended = Callable[[], Masks]
-Pause = Callable[[], None]
-MOVE_MASKS = ("rearrange", "permute_globally")  # the checks on tickets that change which weights are kept
+MOVE_MASKS = (
+    "rearrange",
+    "permute_globally",
+    "random_ticket",
+)  # the checks on tickets that change which weights are kept
 _BLANK = {name: Settings.model_fields[name].default for name in ("ticket", "check", "sparse")}
 
 
@@ -35,18 +37,38 @@ class Need(NamedTuple):
 
 
 def pretraining(s: Settings) -> Settings | None:
-    """Name the run that the ticket of `s` comes from; None when it needs none.
+    """Name the run that the masks of `s` come from, or the weights it starts from; None when it needs none.
 
-    That is the dense run that it is cut from, or starts from, or the run whose masks it takes. A check that
-    corrupts data corrupts this run (Su et al., LT tickets): the ticket itself is trained on clean data.
+    That is the dense run that the ticket is cut from, the run whose masks it takes, or the round before. A check
+    that corrupts data corrupts this run (Su et al., LT tickets): the ticket itself is trained on clean data.
     """
     if not s.ticket.needs_run:
         return None
     check = s.check if s.check.name in DATA_CHECKS else _BLANK["check"]
     if s.ticket.score == "mask_of":
         return s.source.model_copy(update={"check": check})
+    rounds = s.ticket.options("score").get("rounds", 1)
+    if rounds > 1:
+        ticket = s.ticket.model_copy(update={"rounds": rounds - 1})
+        return s.model_copy(update=_BLANK | {"check": check, "ticket": ticket})
+    return _dense(s, check)
+
+
+def _dense(s: Settings, check: Check) -> Settings:
     own = {"epochs": s.ticket.pretrain, "multiplier": 1.0} if s.ticket.pretrain else {}
     return s.model_copy(update=_BLANK | {"check": check, "optim": s.optim.model_copy(update=own)})
+
+
+def origin(s: Settings) -> Settings | None:
+    """Name the run whose weights `s` starts from; None when it starts from initial weights.
+
+    After several rounds of pruning, weights are rewound to those of the dense network.
+    """
+    if s.ticket.weights in ("init", "start"):
+        return None
+    first = pretraining(s)
+    back = s.ticket.score == "imp" and s.ticket.weights == "rewound"
+    return _dense(s, first.check) if first and back else first
 
 
 def unchecked(s: Settings) -> Settings | None:
@@ -56,53 +78,49 @@ def unchecked(s: Settings) -> Settings | None:
     """
     if s.ticket.score is None or s.check.name not in (*DATA_CHECKS, *SCORE_CHECKS, *MOVE_MASKS):
         return None
-    plain = s.ticket.model_copy(update={"weights": "init", "rewind": 0})
+    begun = {} if s.ticket.score == "imp" else {"weights": "init", "rewind": 0}  # later rounds depend on it
+    plain = s.ticket.model_copy(update=begun)
     return s.model_copy(update={"ticket": plain, "check": _BLANK["check"]})
 
 
 def needs(s: Settings) -> list[Need]:
     """List the runs that must be there before `s` can be trained and its masks compared."""
-    found = []
-    if first := pretraining(s):
-        found.append(Need(first, (s.ticket.rewind,) if s.ticket.weights == "rewound" else ()))
+    snapshots = (s.ticket.rewind,) if s.ticket.weights == "rewound" else ()
+    found = [Need(start, snapshots)] if (start := origin(s)) else []
+    if (first := pretraining(s)) and first != start:
+        found.append(Need(first))
     clean = unchecked(s)
     if clean and clean.ticket.masks_from_run and (first := pretraining(clean)):
         found.append(Need(first))
     return found
 
 
-Sampler = Callable[[int, int], tuple[torch.Tensor, torch.Tensor]]
+class Store(Protocol):
+    """Where the results of other runs come from; what is not there is made first."""
+
+    def weights(self, of: Settings, epochs: int | None = None) -> Mapping[str, torch.Tensor]:
+        """Give the weights of a run after some epochs, or (None) at its end."""
+        ...
+
+    def start(self, of: Settings) -> Mapping[str, torch.Tensor]:
+        """Give the weights that a run started from."""
+        ...
+
+    def masks(self, of: Settings) -> Masks:
+        """Give the masks that a run ended with."""
+        ...
+
+    def pause(self) -> None:
+        """Be called now and then while scoring; what it raises ends the work."""
+        ...
 
 
-def _samplers(split: Split, data: Data, s: Settings, where: torch.device) -> tuple[Sampler, Sampler]:
-    """Make the functions that hand a score its augmented batches: class-balanced ones, and random ones."""
-    mean, std = data.constants(s.data.normalise)
-
-    def augmented(index: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        draws = draw(s.data.augment, len(index), split.images.shape[-1], generator)
-        images = normalise(apply(s.data.augment, split.images[index], draws), mean, std)
-        return images.to(where), split.labels[index].to(where)
-
-    def sample(per_class: int, number: int) -> tuple[torch.Tensor, torch.Tensor]:
-        generator = stream(s.seed, "sample", number)
-        return augmented(balanced_batch(split, per_class, data.classes, generator), generator)
-
-    def batch(size: int, number: int) -> tuple[torch.Tensor, torch.Tensor]:
-        generator = stream(s.seed, "batch", number)
-        return augmented(random_batch(split, size, generator), generator)
-
-    return sample, batch
-
-
-def ticket_of(s: Settings, trained: Trained, ended: Ended, pause: Pause = lambda: None) -> Ticket:
+def ticket_of(s: Settings, store: Store) -> Ticket:
     """Make, or fetch, the ticket of a run, with its check applied.
 
     Args:
         s: the run; its ticket, check, model, data and seed are used.
-        trained: gives the weights of the run that `pretraining` names, after some epochs or (None) the last; called
-            only when needed.
-        ended: gives the masks that this run ended with; called only when needed.
-        pause: called now and then while scoring; what it raises ends the work.
+        store: results of other runs.
 
     Raises:
         ReproError: when the run is dense, or the data or the density do not allow the ticket.
@@ -110,31 +128,54 @@ def ticket_of(s: Settings, trained: Trained, ended: Ended, pause: Pause = lambda
     if s.ticket.score is None:
         raise ReproError("ticket.score: the dense network has no ticket; name a score")
     data = data_of(s)
-    masks = _taken(s, ended()) if s.ticket.score == "mask_of" else _masks(s, data, trained, pause)
-    ticket = Ticket(masks, _weights(s, data, trained), {"settings": s.changed()})
+    weights, fresh = _weights(s, data, store)
+    masks = _taken(s, data, store) if s.ticket.score == "mask_of" else _masks(s, data, store)
+    ticket = Ticket(masks, weights, {"settings": s.changed(), "fresh": fresh})
     if s.check.name in MASK_CHECKS:
 
-        def fresh(generator: torch.Generator) -> dict[str, torch.Tensor]:
+        def drawn(generator: torch.Generator) -> dict[str, torch.Tensor]:
             return network(s, data, generator).state_dict()
 
         check = MASK_CHECKS[s.check.name]
-        ticket = check(ticket, stream(s.seed, "check"), fresh, **s.check.options("name"))
+        ticket = check(ticket, stream(s.seed, "check"), drawn, **s.check.options("name"))
     return ticket
 
 
-def _weights(s: Settings, data: Data, trained: Trained) -> Mapping[str, torch.Tensor]:
-    """Give the weights that a ticket starts from."""
-    if s.ticket.weights == "init":
-        return network(s, data).state_dict()
-    return trained(s.ticket.rewind if s.ticket.weights == "rewound" else None)
+def _weights(s: Settings, data: Data, store: Store) -> tuple[Mapping[str, torch.Tensor], list[str]]:
+    """Give the weights that a ticket starts from, and the names of those that had another shape elsewhere."""
+    own, start = network(s, data).state_dict(), origin(s)
+    if s.ticket.weights == "start":
+        theirs = store.start(s.source)
+    elif start is None:
+        return own, []
+    else:
+        theirs = store.weights(start, s.ticket.rewind if s.ticket.weights == "rewound" else None)
+    fresh = [name for name, value in own.items() if theirs[name].shape != value.shape]
+    return {name: own[name] if name in fresh else theirs[name] for name in own}, fresh
 
 
-def _taken(s: Settings, masks: Masks) -> Masks:
-    """Check that the masks of another run keep what this one says it keeps."""
-    off = abs(masks.density - s.ticket.density)
-    if off * masks.total > 0.5 and off > 0.02 * s.ticket.density:
+def _taken(s: Settings, data: Data, store: Store) -> Masks:
+    """Take the masks of another run, and check that they keep what this one says it keeps."""
+    first = pretraining(s)
+    assert first is not None
+    theirs, made, generator = store.masks(first), {}, stream(s.seed, "mismatch")
+    for layer in prunable(network(s, data)):
+        mask = theirs.get(layer.name)
+        if mask is None or (mask.shape != layer.shape and layer.role != "last"):
+            raise ReproError(
+                f"ticket.source: a run of another network, {layer.name} differs; only classes may differ"
+            )
+        if mask.shape != layer.shape:
+            dense = s.ticket.options("score")["mismatch"] == "dense"
+            share = 1.0 if dense else mask.float().mean().item()
+            mask = top_k(torch.rand(layer.numel, generator=generator), round(share * layer.numel)).reshape(
+                layer.shape
+            )
+        made[layer.name] = mask
+    masks, off = Masks(made), abs(theirs.density - s.ticket.density)
+    if off * theirs.total > 0.5 and off > 0.02 * s.ticket.density:
         raise ReproError(
-            f"ticket.density: the masks of ticket.source keep {masks.density:.4g}, not {s.ticket.density:g}; give that"
+            f"ticket.density: the masks of ticket.source keep {theirs.density:.4g}, not {s.ticket.density:g}; give that"
         )
     return masks
 
@@ -151,44 +192,18 @@ def ticket_key(s: Settings) -> str:
     return digest({"ticket": parts, "pretraining": first.key() if first else None})
 
 
-def _masks(s: Settings, data: Data, trained: Trained, pause: Pause) -> Masks:
+def _masks(s: Settings, data: Data, store: Store) -> Masks:
     path = paths.build() / "tickets" / f"{ticket_key(s)}.safetensors"
     with files.lock(path.with_suffix(".lock")):
         if path.exists():
             return Masks.load(path)
-        masks = _score(s, data, trained(None) if s.ticket.masks_from_run else None, pause)
+        first = pretraining(s) if s.ticket.masks_from_run else None
+        trained = store.weights(first) if first else None
+        if s.ticket.score == "imp":
+            assert first and trained
+            kept = store.masks(first) if first.ticket.score else None
+            masks = prune_again(s, data, trained, kept, store.pause)
+        else:
+            masks = score(s, data, trained, store.pause)
         masks.save(path, {"settings": json.dumps(s.changed())})
     return masks
-
-
-def _score(s: Settings, data: Data, trained: Mapping[str, torch.Tensor] | None, pause: Pause) -> Masks:
-    where, score = device(), s.ticket.score
-    assert score is not None
-    model = network(s, data).to(where)
-    model.register_forward_pre_hook(lambda *_: pause())  # copied with the model: every score comes through it
-    split = corrupted(data.train, s, data.classes) if s.ticket.sees_data else data.train
-    sample, batch = _samplers(split, data, s, where)
-    context = Context(
-        model=model,
-        layers=prunable(model),
-        generator=stream(s.seed, "ticket"),
-        shape=data.shape,
-        classes=data.classes,
-        sample=sample,
-        batch=batch,
-        trained={k: v.to(where) for k, v in trained.items()} if trained else None,
-        density=s.ticket.density,
-    )
-    return make_masks(
-        context,
-        score=score,
-        allocation=s.ticket.allocation,
-        score_options=s.ticket.options("score"),
-        allocation_options=s.ticket.options("allocation"),
-        keep_dense=s.ticket.keep_dense,
-        count_dense=s.ticket.count_dense,
-        selection=s.ticket.selection,
-        sampler=s.ticket.sampler,
-        unit=s.ticket.unit,
-        change=SCORE_CHECKS.get(s.check.name),
-    ).to("cpu")

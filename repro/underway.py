@@ -23,6 +23,7 @@ from .vet import Amount, Count, Form, Overlap, short, sized
 SETTINGS_LIMIT = 2**16  # bytes
 TENSORS_LIMIT = 4 * 2**30
 _OVERLAP = TypeAdapter(Overlap | None)
+_FRESH = TypeAdapter(list[str])
 
 
 class _Moves(Form):
@@ -81,8 +82,9 @@ def check(folder: Path) -> tuple[Settings, int]:
             raise ReproError("its masks are not of the network in its settings.yaml")
         try:
             _OVERLAP.validate_json(texts(path).get("overlap", "null"))
+            _FRESH.validate_json(texts(path).get("fresh", "[]"))
         except ValidationError:
-            raise ReproError("its masks hold an overlap that is none") from None
+            raise ReproError("its masks hold notes that are none") from None
     return s, about.step
 
 

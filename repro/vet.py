@@ -96,6 +96,7 @@ class _Record(Form):
     layers: Annotated[list[_Layer], Field(min_length=1)]
     curve: dict[str, list[float | None]]
     overlap: Overlap | None = None
+    fresh: list[str] = []
     sparse: _Sparse | None = None
 
     @model_validator(mode="after")

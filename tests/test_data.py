@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import os
 import pickle
 import struct
@@ -29,6 +30,7 @@ from repro.data import (
     rank_in_class,
     verify,
 )
+from repro.data.readers import every_second
 from repro.errors import ReproError
 from repro.rng import stream
 
@@ -224,6 +226,72 @@ def test_reading_the_layout_of_cifar10(fake_cifar10):
     assert load("cifar10", root=fake_cifar10).train.images.data_ptr() == cifar.train.images.data_ptr()
 
 
+def test_halves_by_hand():
+    images = torch.arange(9, dtype=torch.uint8).view(9, 1, 1, 1)
+    train, test = (
+        Split(images, torch.tensor([1, 1, 0, 1, 0, 2, 0, 0, 1])),
+        Split(images[:2], torch.tensor([1, 0])),
+    )
+    (a, held_a), (b, held_b) = (every_second(lambda root: (train, test), i)(Path()) for i in (0, 1))
+    assert a.images.flatten().tolist() == [0, 2, 3, 5, 6] and a.labels.tolist() == [1, 0, 1, 2, 0]
+    assert b.images.flatten().tolist() == [1, 4, 7, 8] and b.labels.tolist() == [1, 0, 0, 1]
+    assert held_a.labels.tolist() == [1, 0] and held_b.images.shape == (0, 1, 1, 1)
+
+
+def halves(root: Path) -> None:
+    """Check that CIFAR-10a and 10b share CIFAR-10 out as they should."""
+    whole, *parts = (load(name, root=root) for name in ("cifar10", "cifar10a", "cifar10b"))
+    for split in ("train", "test"):
+        all_of, a, b = (getattr(part, split) for part in (whole, *parts))
+        flags, taken = [True] * 10, [torch.zeros(len(all_of.labels), dtype=torch.bool) for _ in range(2)]
+        for i, label in enumerate(
+            all_of.labels.tolist()
+        ):  # as published: a flag for each class, turned each time
+            taken[0 if flags[label] else 1][i] = True
+            flags[label] = not flags[label]
+        assert (taken[0] ^ taken[1]).all()
+        for half, mine in zip((a, b), taken, strict=True):
+            assert torch.equal(half.images, all_of.images[mine])
+            assert torch.equal(half.labels, all_of.labels[mine])
+            assert torch.bincount(half.labels).tolist() == [len(all_of.labels) // 20] * 10
+    assert {part.classes for part in parts} == {10} and {part.shape for part in parts} == {(3, 32, 32)}
+
+
+def test_halves_of_cifar10_are_disjoint_balanced_and_together_all(fake_cifar10):
+    halves(fake_cifar10)
+    entries = [DATASETS[name] for name in ("cifar10", "cifar10a", "cifar10b")]
+    assert [(e.title, e.train, e.test) for e in entries] == [
+        ("CIFAR-10", 50_000, 10_000), ("CIFAR-10a", 25_000, 5_000), ("CIFAR-10b", 25_000, 5_000),
+    ]  # fmt: skip
+    assert entries[0].normalise == entries[1].normalise == entries[2].normalise
+
+
+def test_halves_share_the_files_of_the_whole(fake_cifar10, tmp_path, monkeypatch):
+    for name in ("cifar10", "cifar10b"):
+        entry = dataclasses.replace(DATASETS[name], download=copying(fake_cifar10))
+        monkeypatch.setitem(DATASETS, name, entry)
+    root = tmp_path / "root"
+    with pytest.raises(ReproError, match=r"'cifar10b' is not in .*: run `repro data fetch cifar10b`"):
+        load("cifar10b", root=root)
+    assert fetch("cifar10b", root) == f"fetched into {root}"
+    names = ("cifar10", "cifar10a", "cifar10b")
+    assert [fetch(name, root) for name in names] == ["nothing to do: checksums match"] * 3
+    assert len({str(verify(name, root)) for name in names}) == 1
+    assert {row["status"] for row in listing(root) if row["name"] in names} == {"ok"}
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar10a", "cifar10b", "cifar100", "svhn", "fashionmnist"])
+def test_sets_between_which_tickets_move_can_have_one_form(name):
+    entry = DATASETS[name]
+    assert 32 in (entry.size, entry.padded)
+    image = torch.zeros(1, entry.channels, entry.size, entry.size, dtype=torch.uint8)
+    form = data._channels(name, data._resize(image, 32, entry.padded), 3)
+    made = data.Data(
+        name, Split(form, torch.tensor([0])), None, Split(form, torch.tensor([0])), entry.classes
+    )
+    assert made.shape == (3, 32, 32) and made.constants("half") == ((0.5,) * 3, (0.5,) * 3)
+
+
 def test_corrupt_and_incomplete_sets(fake_cifar10):
     path = fake_cifar10 / "cifar-10-batches-py" / "data_batch_3"
     path.write_bytes(b"not a batch")
@@ -250,7 +318,9 @@ def test_reading_the_layout_of_fashionmnist(tmp_path, monkeypatch):
     monkeypatch.setitem(DATASETS, "fashionmnist", entry)
     fashion = load("fashionmnist", root=tmp_path, size=32, channels=3)
     assert fashion.shape == (3, 32, 32) and fashion.test.labels.tolist() == [7, 0, 9]
-    assert torch.equal(fashion.train.images[:, 1, 2:30, 2:30], torch.from_numpy(images))
+    for split, channel in itertools.product((fashion.train, fashion.test), range(3)):
+        assert torch.equal(split.images[:, channel, 2:30, 2:30], torch.from_numpy(images))
+        assert int(split.images[:, channel].sum()) == int(images.sum())  # nothing but zeros around them
 
 
 def test_reading_the_layout_of_svhn(tmp_path, monkeypatch):
@@ -338,3 +408,9 @@ def test_real_sets(name):
         pixels = found.train.images[:, c].double() / 255
         assert pixels.mean().item() == pytest.approx(mean[c], abs=1.1e-4)
         assert pixels.std().item() == pytest.approx(std[c], abs=1.1e-4)
+
+
+@pytest.mark.realdata
+def test_real_halves():
+    assert [len(load(name).train.labels) for name in ("cifar10a", "cifar10b")] == [25_000] * 2
+    halves(Path(os.environ["REPRO_DATA"]))

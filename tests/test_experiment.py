@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from repro import experiment, paths, pool, record, tickets
+from repro import experiment, paths, pool, record, scoring
 from repro.checkpoint import load_tensors, save_tensors
 from repro.errors import ReproError
 from repro.experiment import make_ticket, run
@@ -122,13 +122,13 @@ def test_corrupting_data_corrupts_the_pretraining_and_not_the_ticket_training(
 
 def test_a_score_sees_corrupted_data_only_under_a_data_check(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, torch.Tensor] = {}
-    real = tickets._samplers
+    real = scoring.samplers
 
     def spy(split, data, s, where):
         seen[s.check.name] = split.labels
         return real(split, data, s, where)
 
-    monkeypatch.setattr(tickets, "_samplers", spy)
+    monkeypatch.setattr(scoring, "samplers", spy)
     clean = dataset("digits", None, None, 200, 0.0).train
     for s in (snip(), snip(check__name="rearrange"), snip(check__name="random_labels")):
         make_ticket(s)

@@ -216,6 +216,30 @@ def test_paths_of_a_wide_resnet_by_brute_force(density, side, seed):
     assert agrees(flow(model, masks, (1, side, side)), used)
 
 
+@given(st.sampled_from([0.15, 0.3, 0.6]), st.sampled_from([15, 16, 32]), st.integers(0, 99))
+@settings(deadline=None, max_examples=15, derandomize=True)
+def test_paths_of_alexnet_by_brute_force(density, side, seed):
+    model = build("alexnet", classes=2, channels=1, generator=stream(0, "m"), width=0.011, small=0.9)
+    masks, at, edges, shape = drawn(model, density, seed), "image", [], (1, side, side)
+    sources = {("image", 0, y, x) for y in range(side) for x in range(side)}
+    for i, stride in {0: 2, 3: 1, 6: 1, 8: 1, 10: 1}.items():
+        name = f"features.{i}.weight"
+        edges += convolved(name, masks[name], at, name, side, stride)
+        at, side = name, (side - 1) // stride + 1
+        if i in (0, 3, 10):
+            places = itertools.product(range(len(masks[name])), *[range(side // 2 * 2)] * 2)
+            edges += [((name, c, y, x), (name + "/", c, y // 2, x // 2), None) for c, y, x in places]
+            at, side = name + "/", side // 2
+    # Four places of each channel, which at size 15 and 16 are all of one pixel
+    for o, i in masks["classifier.1.weight"].nonzero().tolist():
+        y, x = (i // 2 % 2, i % 2) if side == 2 else (0, 0)
+        edges.append(((at, i // 4, y, x), ("a", o), ("classifier.1.weight", o, i)))
+    for name, before, after in (("classifier.4.weight", "a", "b"), ("classifier.6.weight", "b", "out")):
+        edges += [((before, i), (after, o), (name, o, i)) for o, i in masks[name].nonzero().tolist()]
+    used = effective(edges, sources, {("out", 0), ("out", 1)})
+    assert agrees(flow(model, masks, shape), used)
+
+
 # --- every network
 
 
@@ -227,11 +251,11 @@ def test_of_a_dense_network_every_weight_is_effective(name):
     assert flow(model, ones(model), (3, 32, 32)) == found
 
 
-@pytest.mark.parametrize("name", ["vgg11", "resnet8", "resnet18", "resnet50", "wrn16"])
+@pytest.mark.parametrize("name", ["vgg11", "resnet8", "resnet18", "resnet50", "wrn16", "alexnet"])
 @given(density=st.sampled_from([0.02, 0.1, 0.3, 0.8]), seed=st.integers(0, 99))
 @settings(deadline=None, max_examples=8, derandomize=True)
 def test_effective_weights_are_kept_ones_and_pruning_the_others_changes_nothing(name, density, seed):
-    options = {"conv_bias": True} if seed % 2 and name != "wrn16" else {}
+    options = {"conv_bias": True} if seed % 2 and name not in ("wrn16", "alexnet") else {}
     model = build(name, classes=4, channels=3, generator=stream(0, "m"), width=0.1, **options)
     before = copy.deepcopy(model.state_dict())
     masks, size = drawn(model, density, seed), max(8, minimum_size(name))

@@ -9,7 +9,7 @@ import typing
 import pytest
 import torch
 from torch import nn
-from torch.nn.functional import conv2d
+from torch.nn.functional import avg_pool2d, conv2d, max_pool2d
 
 from repro import measure
 from repro.errors import ReproError
@@ -69,6 +69,8 @@ COUNTS = [
         23_712_932, 23_659_712, 23_454_912, 204_800, 54, 26_560, 83_615_744,
     ),
     ("wrn22", {}, 10, 32, 1_079_642, 1_076_912, 1_075_632, 1_280, 23, 1_360, 157_730_048),
+    ("alexnet", {}, 10, 32, 23_272_266, 23_262_912, 2_250_432, 21_012_480, 8, 0, 62_742_528),
+    ("alexnet", {}, 100, 32, 23_640_996, 23_631_552, 2_250_432, 21_381_120, 8, 0, 63_111_168),
 ]  # fmt: skip
 # network, classes, small: parameters, multiply-accumulates as a fraction of the dense network's (RigL report)
 SMALL = [
@@ -155,7 +157,7 @@ def test_prunable_names_and_roles(name):
     assert roles[0] == "first" and roles[-1] == "last"
     assert roles.count("first") == roles.count("last") == 1
     assert {layer.family for layer in layers} == {family(name)}
-    assert family(name) == ("vgg" if name.startswith("vgg") else "resnet")
+    assert family(name) == ("vgg" if name.startswith(("vgg", "alexnet")) else "resnet")
     for layer in layers:
         assert (layer.role == "shortcut") == (layer.kind == "conv" and layer.shape[2:] == (1, 1)) or (
             name == "resnet50"
@@ -190,6 +192,8 @@ def test_build_is_deterministic_and_leaves_the_global_generator_alone(name):
     state = initial_state(name, classes=7, channels=1, generator=stream(0, "init"), width=0.125)
     assert torch.equal(before, torch.get_rng_state())
     drawn = {layer.name for layer in prunable(model)}
+    if name == "alexnet":  # torch's default, which its linear layers have, draws biases too
+        drawn |= {f"classifier.{i}.bias" for i in (1, 4, 6)}
     for key, value in first.items():
         assert torch.equal(value, again[key]) and torch.equal(value, state[key])
         assert torch.isfinite(value).all() and value.device.type == "cpu"
@@ -358,6 +362,62 @@ def test_dropout_of_a_wide_resnet(depth):
     assert kinds == ["Conv2d", "BatchNorm2d", "ReLU", "Dropout", "Conv2d"]
 
 
+def test_alexnet_layer_by_layer():
+    with torch.device("meta"):
+        layers = prunable(MODELS["alexnet"](10, 3))
+    assert [x.shape for x in layers] == [
+        (64, 3, 3, 3), (192, 64, 3, 3), (384, 192, 3, 3), (256, 384, 3, 3), (256, 256, 3, 3),
+        (4096, 1024), (4096, 4096), (10, 4096),
+    ]  # fmt: skip
+    features, classifier = (f"features.{i}.weight" for i in (0, 3, 6, 8, 10)), (1, 4, 6)
+    assert [x.name for x in layers] == [*features, *(f"classifier.{i}.weight" for i in classifier)]
+    assert [x.role for x in layers] == ["first", *["body"] * 6, "last"]
+
+
+@pytest.mark.parametrize(
+    ("size", "left"), [(15, 1), (16, 1), (28, 1), (30, 1), (31, 2), (32, 2), (46, 2), (47, 3)]
+)
+def test_alexnet_as_a_chain_of_functions(size, left):
+    model, images = small("alexnet").eval(), torch.randn(2, 1, size, size, generator=stream(0, "x"))
+    p = model.get_parameter
+    x = images
+    for i, stride in {0: 2, 3: 1, 6: 1, 8: 1, 10: 1}.items():
+        x = conv2d(x, p(f"features.{i}.weight"), p(f"features.{i}.bias"), stride, padding=1).relu()
+        x = max_pool2d(x, 2) if i in (0, 3, 10) else x
+    assert x.shape == (2, 32, left, left)
+    if left == 1:
+        x = x.expand(2, 32, 2, 2)
+    elif left == 3:  # means of overlapping windows of 2x2
+        x = avg_pool2d(x, 2, stride=1)
+    x = x.reshape(2, 128)
+    for i in (1, 4, 6):
+        x = x @ p(f"classifier.{i}.weight").T + p(f"classifier.{i}.bias")
+        x = x.relu() if i != 6 else x
+    torch.testing.assert_close(model(images), x)
+
+
+def test_initial_weights_of_alexnet():
+    model = build("alexnet", classes=10, channels=3, generator=stream(0, "init"), width=0.5)
+    for layer in prunable(model):
+        weight, bias = (model.get_parameter(layer.name.replace("weight", x)) for x in ("weight", "bias"))
+        fan_in, fan_out = weight[0].numel(), weight[:, 0].numel()
+        if layer.kind == "conv":
+            std, noise = math.sqrt(2 / (fan_in + fan_out)), 5 / math.sqrt(weight.numel())
+            assert weight.std(unbiased=False).item() == pytest.approx(std, rel=noise) and not bias.any()
+        else:
+            bound = 1 / math.sqrt(fan_in)
+            assert bound * 0.99 < weight.abs().max() <= bound and 0 < bias.abs().max() <= bound
+
+
+def test_dropout_of_alexnet_stands_before_both_hidden_layers():
+    kinds = [type(m).__name__ for m in shapes("alexnet").get_submodule("classifier").children()]
+    assert kinds == ["Dropout", "Linear", "ReLU", "Dropout", "Linear", "ReLU", "Linear"]
+    assert [m.p for m in dropouts(shapes("alexnet"))] == [0.5] * 2
+    assert [m.p for m in dropouts(shapes("alexnet", dropout=0.1))] == [0.1] * 2
+    without = shapes("alexnet", dropout=0.0)
+    assert dropouts(without) == [] and prunable(without) == prunable(shapes("alexnet"))
+
+
 def test_width_rounds_down_but_not_to_nothing():
     assert prunable(small("vgg11", width=0.29))[0].shape[0] == int(64 * 0.29)
     assert prunable(small("resnet8", width=1e-3))[0].shape[0] == 1
@@ -367,9 +427,14 @@ def test_width_rounds_down_but_not_to_nothing():
 def test_small_images():
     assert minimum_size("vgg19") == 16 and minimum_size("resnet20") == 1
     check_input("vgg11", 16)
+    check_input("alexnet", 15)
+    with pytest.raises(RuntimeError, match="too small"):
+        small("alexnet")(torch.zeros(1, 1, 14, 14))
     check_input("resnet20", 8)
     with pytest.raises(ReproError, match=r"'vgg11' needs images of at least 16x16 pixels, not 8x8"):
         check_input("vgg11", 8)
+    with pytest.raises(ReproError, match=r"'alexnet' needs images of at least 15x15 pixels, not 14x14"):
+        check_input("alexnet", 14)
 
 
 def test_mistakes_are_told():

@@ -9,10 +9,11 @@ import torch
 
 from repro.data import Split, load
 from repro.errors import ReproError
+from repro.experiment import make_ticket
 from repro.masks import Masks
 from repro.rng import stream
+from repro.scoring import samplers
 from repro.settings import parse
-from repro.tickets import _samplers, ticket_of
 
 CPU = torch.device("cpu")
 
@@ -20,7 +21,7 @@ CPU = torch.device("cpu")
 def masks(check: str = "none", density: float = 0.2, **ticket) -> Masks:
     values: dict[str, Any] = {"model": {"name": "resnet8", "width": 0.5}, "check": {"name": check}}
     s = parse(values | {"ticket": {"score": "snip", "density": density} | ticket, "data": {"subset": 300}})
-    return ticket_of(s, lambda epochs: pytest.fail("no dense run is needed"), pytest.fail).masks
+    return make_ticket(s).masks
 
 
 def test_snip_takes_a_batch_as_training_does():
@@ -41,8 +42,8 @@ def test_snip_takes_a_batch_as_training_does():
 def test_random_batches_are_augmented_images_with_their_labels():
     data, s = load("digits", subset=300), parse({"data": {"subset": 300, "augment": "crop"}})
     numbered = Split(data.train.images, torch.arange(300))
-    _, batch = _samplers(numbered, data, s, CPU)
-    _, plain = _samplers(numbered, data, parse({"data": {"subset": 300}}), CPU)
+    _, batch = samplers(numbered, data, s, CPU)
+    _, plain = samplers(numbered, data, parse({"data": {"subset": 300}}), CPU)
     (moved, labels), (still, same) = batch(50, 0), plain(50, 0)
     assert torch.equal(labels, same) and len(labels.unique()) == 50
     (mean,), (std,) = data.constants()

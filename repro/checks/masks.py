@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -109,12 +110,35 @@ def reinitialise(ticket: Ticket, generator: torch.Generator, fresh: Fresh) -> Ti
     return _marked(replace(ticket, weights=state), "reinitialise")
 
 
+def random_ticket(
+    ticket: Ticket, generator: torch.Generator, fresh: Fresh, *, scope: Literal["layer", "global"] = "layer"
+) -> Ticket:
+    """Permute the masks and draw new initial weights: keeps how many weights there are, and nothing else.
+
+    Source: Morcos et al. 2019 (random tickets). Differs from Gohil et al.'s code, whose random tickets go on from the
+    weights of the round before.
+
+    Args:
+        ticket: stays as it is.
+        generator: draws the permutations, then is handed to `fresh`.
+        fresh: draws a new initial state of the same network.
+        scope: permute each layer by itself, or all of them as one.
+
+    Raises:
+        ReproError: nothing can change, or the new state is of another network.
+    """
+    moved = (rearrange if scope == "layer" else permute_globally)(ticket, generator, fresh)
+    drawn = reinitialise(moved, generator, fresh)
+    return _marked(replace(drawn, origin=ticket.origin), "random_ticket")
+
+
 MASK_CHECKS: dict[str, Callable[..., Ticket]] = {
     "rearrange": rearrange,
     "shuffle_kept": shuffle_kept,
     "shuffle_all": shuffle_all,
     "reinitialise": reinitialise,
     "permute_globally": permute_globally,
+    "random_ticket": random_ticket,
 }
 
 

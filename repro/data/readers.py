@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -56,8 +56,8 @@ def read_digits(root: Path) -> tuple[Split, Split]:
     pixels, target = load_digits(return_X_y=True)
     images = torch.from_numpy(np.rint(pixels * (255 / 16)).astype(np.uint8)).view(-1, 1, 8, 8)
     labels = torch.from_numpy(target.astype(np.int64))
-    test = rank_in_class(labels) % 3 == 2
-    return Split(images[~test], labels[~test]), Split(images[test], labels[test])
+    whole, test = Split(images, labels), rank_in_class(labels) % 3 == 2
+    return _where(~test, whole), _where(test, whole)
 
 
 def read_fashionmnist(root: Path) -> tuple[Split, Split]:
@@ -83,6 +83,30 @@ def read_cifar100(root: Path) -> tuple[Split, Split]:
     return _channels_first(CIFAR100(root, train=True)), _channels_first(CIFAR100(root, train=False))
 
 
+def every_second(
+    read: Callable[[Path], tuple[Split, Split]], first: Literal[0, 1]
+) -> Callable[[Path], tuple[Split, Split]]:
+    """Make the function that reads one of two disjoint halves of a set, with the same share of every class.
+
+    Of each class, in file order, one half has the 1st, 3rd, 5th example and so on, the other half the rest;
+    training and test images alike.
+
+    Source: Gohil et al. 2020, authors' code, which halves CIFAR-10 so for Morcos et al.'s CIFAR-10a and 10b.
+    Differs from it: only training images are augmented, and anew whenever they are seen, where theirs and the
+    test images are augmented once, as the halves are made; and the second half can be read, where theirs fails.
+
+    Args:
+        read: reads the whole set.
+        first: 0 for the half that begins with the first example of each class, 1 for the other.
+    """
+
+    def half(root: Path) -> tuple[Split, Split]:
+        train, test = (_where(rank_in_class(part.labels) % 2 == first, part) for part in read(root))
+        return train, test
+
+    return half
+
+
 def read_svhn(root: Path) -> tuple[Split, Split]:
     """Read SVHN with torchvision: cropped digits, "train" (without "extra") and "test"; 0 is class 0."""
     from torchvision.datasets import SVHN
@@ -93,6 +117,10 @@ def read_svhn(root: Path) -> tuple[Split, Split]:
         return Split(torch.from_numpy(np.ascontiguousarray(part.data)), labels)
 
     return split("train"), split("test")
+
+
+def _where(chosen: Tensor, split: Split) -> Split:
+    return Split(split.images[chosen], split.labels[chosen])
 
 
 def _channels_first(cifar) -> Split:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from . import readers, tiny
 from .readers import File, Split
@@ -57,9 +58,36 @@ class DataSet:
 # deviation, "pixel" the deviation over all pixels. "s003" is the RigL report's, "s004" Gadhikar et al.'s,
 # "half" Gohil et al.'s. For digits and Fashion-MNIST "standard" is measured on the training split.
 _CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
-_CIFAR10: Constants = (_CIFAR10_MEAN, (0.2023, 0.1994, 0.2010))
+_PER_IMAGE: Constants = (_CIFAR10_MEAN, (0.2023, 0.1994, 0.2010))
 _HALF: Constants = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 _TINY = tiny.Folder(classes=200, size=64, train=100_000, test=10_000)
+_CIFAR10 = DataSet(
+    title="CIFAR-10",
+    classes=10,
+    channels=3,
+    size=32,
+    train=50_000,
+    test=10_000,
+    cite="Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009",
+    normalise={
+        "standard": _PER_IMAGE,
+        "s003": _PER_IMAGE,
+        "s004": _PER_IMAGE,
+        "pixel": (_CIFAR10_MEAN, (0.2470, 0.2435, 0.2616)),
+        "half": _HALF,
+    },
+    read=readers.read_cifar10,
+    files=lambda: readers.cifar_files("CIFAR10"),
+    download=readers.downloader("CIFAR10"),
+)
+
+
+def _half(title: str, first: Literal[0, 1]) -> DataSet:
+    """Describe a half of CIFAR-10, which lies in the files of the whole."""
+    read = readers.every_second(readers.read_cifar10, first)
+    cite = f"{_CIFAR10.cite}; halved as by Gohil et al., 2020"
+    return replace(_CIFAR10, title=title, train=25_000, test=5_000, cite=cite, read=read)
+
 
 DATASETS: dict[str, DataSet] = {
     "digits": DataSet(
@@ -87,25 +115,9 @@ DATASETS: dict[str, DataSet] = {
         download=readers.downloader("FashionMNIST"),
         padded=32,
     ),
-    "cifar10": DataSet(
-        title="CIFAR-10",
-        classes=10,
-        channels=3,
-        size=32,
-        train=50_000,
-        test=10_000,
-        cite="Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009",
-        normalise={
-            "standard": _CIFAR10,
-            "s003": _CIFAR10,
-            "s004": _CIFAR10,
-            "pixel": (_CIFAR10_MEAN, (0.2470, 0.2435, 0.2616)),
-            "half": _HALF,
-        },
-        read=readers.read_cifar10,
-        files=lambda: readers.cifar_files("CIFAR10"),
-        download=readers.downloader("CIFAR10"),
-    ),
+    "cifar10": _CIFAR10,
+    "cifar10a": _half("CIFAR-10a", 0),
+    "cifar10b": _half("CIFAR-10b", 1),
     "cifar100": DataSet(
         title="CIFAR-100",
         classes=100,

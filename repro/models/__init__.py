@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ..errors import ReproError, pick
+from .alexnet import alexnet
 from .dropout import Dropout, dropouts
 from .init import INITS, initialise_
 from .network import Family, Network
@@ -58,6 +59,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "wrn22": wrn(22),
     "wrn28": wrn(28),
     "wrn40": wrn(40),
+    "alexnet": alexnet,
 }
 
 

@@ -68,6 +68,10 @@ TICKETS: dict[str, Style] = {
     "magnitude@rewound": Style("Weight rewinding", "#88ccee", BOW),
     "magnitude@trained": Style("Learning-rate rewinding", "#882255", "*"),
     "magnitude+smart_ratio@trained": Style("Hybrid ticket", "#332288", HOURGLASS),
+    "imp": Style("IMP, initial weights", "#b8860b", "s"),
+    "imp@rewound": Style("IMP (winning ticket)", "#de8f05", "s"),
+    "imp@trained": Style("IMP, learning-rate rewinding", "#661100", "*"),
+    "imp:snip@rewound": Style("Iterative SNIP", "#117733", "^"),
 }
 
 # Masks that move in training. A family has one hue, dark for ERK and light for uniform masks: SET teal, RigL orange,
@@ -122,6 +126,7 @@ CHECKS: dict[str, Style] = {
     "shuffle_all": Style("All weights shuffled", "#ca9161", "X"),
     "reinitialise": Style("Weights drawn anew", "#56b4e9", "<"),
     "permute_globally": Style("Mask permuted globally", "#949494", ">"),
+    "random_ticket": Style("Random ticket (mask and weights)", "#117733", "h"),
     "invert": Style("Scores upside down", "#8c564b", "p"),
 }
 
@@ -129,6 +134,8 @@ DATA = {
     "digits": "Digits",
     "fashionmnist": "Fashion-MNIST",
     "cifar10": "CIFAR-10",
+    "cifar10a": "CIFAR-10a",
+    "cifar10b": "CIFAR-10b",
     "cifar100": "CIFAR-100",
     "svhn": "SVHN",
     "tinyimagenet": "Tiny-ImageNet",

@@ -59,7 +59,8 @@ def model_name(name: str, width: float = 1.0) -> str:
     match = re.fullmatch(r"(vgg|resnet|wrn)(\d+)", name)
     if match and match[1] == "wrn":
         return f"WRN-{match[2]}-{width:g}"
-    known = f"{ {'vgg': 'VGG', 'resnet': 'ResNet'}[match[1]] }-{match[2]}" if match else name
+    other = {"alexnet": "AlexNet"}.get(name, name)
+    known = f"{ {'vgg': 'VGG', 'resnet': 'ResNet'}[match[1]] }-{match[2]}" if match else other
     return known if width == 1 else f"{known}, width {width:g}"
 
 

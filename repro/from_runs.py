@@ -1,0 +1,51 @@
+"""Tickets whose masks come from other runs: a menu beside that of scores. `repro.tickets` makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+Part = Annotated[float, Field(gt=0, lt=1)]
+
+
+def mask_of(*, source: str, mismatch: Literal["dense", "random"] = "dense") -> None:
+    """Take the masks that another run ended with, instead of scoring: a transferred ticket, a lottery mask.
+
+    Args:
+        source: words `section.key=value` that tell the other run from this one, which has this one's data,
+            network, optimiser and seed but a ticket and moving masks of its own, e.g.
+            "sparse.method=gmp sparse.density=0.2", or "data.name=cifar100 ticket.score=imp ticket.rounds=5".
+        mismatch: what a layer keeps that has another shape here, as a classifier for other classes has: all of its
+            weights, or as large a share as there at random. Its initial weights are this network's own.
+    """
+
+
+def imp(
+    *,
+    rounds: Annotated[int, Field(ge=1, le=100)],
+    rate: Part = 0.2,
+    by: Literal["magnitude", "snip"] = "magnitude",
+) -> None:
+    """Prune a share of what is left after each of several trainings (iterative magnitude pruning).
+
+    Round r is a run by itself: it is cut from the trained weights of round r - 1, starts from the same early
+    weights, and keeps (1 - rate)^r of the weights. Round 0 is the dense network.
+    Source: Frankle and Carbin 2019; with weights rewound to an early epoch Frankle et al. 2020, Morcos et al. 2019.
+
+    Args:
+        rounds: how often has been pruned.
+        rate: share of the weights left that each round removes.
+        by: which go: the smallest after training, or those whose connection sensitivity is least then (iterative
+            SNIP, as the second replication of Morcos et al. has it; ours only ranks what is left, so that masks are
+            nested, where theirs ranks all weights anew).
+    """
+
+
+FROM_RUNS: dict[str, Callable[..., None]] = {"mask_of": mask_of, "imp": imp}
+# Settings of a ticket that such an entry has no use for.
+UNUSED = {
+    "mask_of": {"allocation", "count_dense", "selection", "sampler", "pretrain"},
+    "imp": {"density", "selection", "sampler", "unit", "pretrain"},
+}

@@ -1,0 +1,227 @@
+"""Iterative pruning, one run a round, and tickets that are taken from another run."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+
+import pytest
+import torch
+from test_experiment import one, trainings  # noqa: F401 (a fixture)
+
+from repro import data, facts, materials, naming, parts, record
+from repro.checkpoint import load_tensors
+from repro.data import DATASETS, Split
+from repro.errors import ReproError
+from repro.experiment import make_ticket, masks_file, run, weights_file
+from repro.masks import Masks
+from repro.pool import plan
+from repro.section import nothing
+from repro.settings import Settings, parse
+from repro.tickets import needs, origin, pretraining
+from repro.train import Stopped
+
+
+def imp(rounds: int, **over: object) -> Settings:
+    ticket = {"score": "imp", "rounds": rounds, "rate": 0.5, "weights": "rewound", "rewind": 1}
+    return one(ticket=ticket | over.pop("ticket", {}), optim__epochs=2, **over)  # type: ignore[operator]
+
+
+def ended(s: Settings) -> tuple[dict[str, torch.Tensor], Masks]:
+    folder = record.folder(s.key())
+    return load_tensors(weights_file(folder))[0], Masks.load(masks_file(folder))
+
+
+def before(s: Settings) -> Settings:
+    first = pretraining(s)
+    assert first is not None
+    return first
+
+
+# Rounds
+
+
+def test_a_round_is_cut_from_the_one_before_and_starts_from_the_dense_one() -> None:
+    third = imp(3)
+    second, first = before(third), before(before(third))
+    assert [s.ticket.options("score")["rounds"] for s in (second, first)] == [2, 1]
+    dense = before(first)
+    assert dense.ticket.score is None and origin(third) == origin(first) == dense
+    assert [n.settings for n in needs(third)] == [dense, second]
+    assert needs(third)[0].snapshots == (1,), "late resetting needs the weights after that epoch"
+    assert [n.settings for n in needs(first)] == [dense], "one dense run gives masks and weights"
+    on = imp(2, ticket={"weights": "trained", "rewind": 0})
+    assert origin(on) == pretraining(on)
+
+
+def test_the_queue_holds_every_round_once_and_in_order() -> None:
+    todo = plan([imp(3), imp(2)])
+    rounds = [job.settings.ticket.options("score").get("rounds", 0) for job in todo.values()]
+    assert rounds == [0, 1, 2, 3]
+    assert [job.weights for job in todo.values()] == [True, True, True, False]
+    assert next(iter(todo.values())).snapshots == (1,)
+
+
+def test_masks_are_nested_exact_and_the_largest_of_what_was_left() -> None:
+    tickets = {r: make_ticket(imp(r)) for r in (1, 2, 3)}
+    total = tickets[1].masks.total
+    for r, ticket in tickets.items():
+        assert ticket.masks.kept == math.floor(total * 0.5**r + 0.5)
+        assert imp(r).ticket.target == 0.5**r
+    for r in (2, 3):
+        weights, kept = ended(imp(r - 1))
+        assert kept == tickets[r - 1].masks
+        assert all((mask <= kept[name]).all() for name, mask in tickets[r].masks.items())
+        stays = torch.cat([weights[n][m].abs() for n, m in tickets[r].masks.items()])
+        goes = torch.cat([weights[n][kept[n] & ~m].abs() for n, m in tickets[r].masks.items()])
+        assert stays.min() >= goes.max()
+
+
+def test_every_round_starts_from_the_same_early_weights() -> None:
+    tickets = [make_ticket(imp(r)) for r in (1, 2)]
+    snapshot = load_tensors(weights_file(record.folder(before(imp(1)).key()), 1))[0]
+    for ticket in tickets:
+        assert all(torch.equal(value, snapshot[name]) for name, value in ticket.weights.items())
+    on = make_ticket(imp(2, ticket={"weights": "trained", "rewind": 0}))
+    last, _ = ended(before(imp(2, ticket={"weights": "trained", "rewind": 0})))
+    assert all(torch.equal(value, last[name]) for name, value in on.weights.items())
+
+
+def test_within_an_allocation_every_layer_loses_the_same_share() -> None:
+    masks = make_ticket(imp(2, ticket={"allocation": "uniform"})).masks
+    assert all(abs(d - 0.25) < 1 / masks[n].numel() for n, d in masks.layer_densities().items())
+
+
+def test_by_sensitivity_masks_are_nested_and_others() -> None:
+    small = {"by": "snip"}
+    first, second = (make_ticket(imp(r, ticket=small)).masks for r in (1, 2))
+    assert all((mask <= first[name]).all() for name, mask in second.items())
+    assert first != make_ticket(imp(1)).masks and first.kept == make_ticket(imp(1)).masks.kept
+
+
+def test_a_killed_round_goes_on_and_the_rounds_before_it_are_not_made_again(trainings) -> None:  # noqa: F811
+    s = imp(2)
+    straight = run(s)
+    made = len(trainings)
+    again = imp(2, seed=1)
+    run(before(again), weights=True)
+    steps = iter(range(100))
+
+    def stop() -> bool:
+        held = (record.folder(again.key()) / "masks.safetensors").exists()
+        return held and next(steps) >= 3
+
+    with pytest.raises(Stopped):
+        run(again, stop=stop)
+    trained = len(trainings)
+    found = run(again)
+    assert len(trainings) == trained + 1, "only the round itself goes on"
+    assert made == 3 and found["status"] == straight["status"] == "done"
+
+
+def test_records_say_the_density_of_the_round_and_what_all_rounds_cost() -> None:
+    s = imp(2)
+    found = run(s)
+    row = record.row(found["settings"], found)
+    assert (row["method"], row["density"]) == ("imp@rewound", 0.25)
+    assert row["realised"] == pytest.approx(0.25, abs=1e-3)
+    one_round = record.read(record.folder(before(s).key()) / "record.json")
+    own = found["flops"]["ratio"]
+    assert found["flops"]["train_ratio"] == pytest.approx(own + one_round["flops"]["train_ratio"])
+    assert one_round["flops"]["train_ratio"] > 1, "the dense network's training counts"
+    snip = imp(1, ticket={"by": "snip"})
+    assert naming.method(facts.head(snip)["settings"]) == "imp:snip@rewound"
+
+
+@pytest.mark.parametrize(
+    ("ticket", "words"),
+    [
+        ({"density": 0.1}, "ticket.density: not used by score 'imp'"),
+        ({"rounds": 0}, "ticket.rounds"),
+        ({"rate": 1.0}, "ticket.rate"),
+        ({"weights": "start", "rewind": 0}, "'start' is that of the other run"),
+        ({"unit": "kernel"}, "ticket.unit: not used by score 'imp'"),
+        ({"sampler": "bernoulli"}, "sampler"),
+    ],
+)
+def test_what_rounds_have_no_use_for_is_an_error(ticket: dict, words: str) -> None:
+    with pytest.raises(ReproError, match=words) as error:
+        imp(1, ticket=ticket)
+    assert "\n" not in str(error.value)
+
+
+# Transfer
+
+
+@pytest.fixture
+def halves(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Two sets beside the digits: all of them in other order, and only those below 5."""
+    real = DATASETS["digits"]
+
+    def few(root) -> tuple[Split, Split]:
+        return tuple(Split(x.images[x.labels < 5], x.labels[x.labels < 5]) for x in real.read(root))  # pyright: ignore
+
+    monkeypatch.setitem(DATASETS, "few", dataclasses.replace(real, classes=5, read=few))
+    monkeypatch.setitem(parts.Data.menus["name"], "few", nothing)
+    materials.dataset.cache_clear()
+    yield
+    materials.dataset.cache_clear()
+
+
+SOURCE = "ticket.score=imp ticket.rounds=2 ticket.rate=0.5 ticket.weights=rewound ticket.rewind=1"
+
+
+def transferred(words: str = "", **ticket: object) -> Settings:
+    given = {"score": "mask_of", "density": 0.25, "source": f"{words} {SOURCE}", "weights": "start"} | ticket
+    return one(ticket=given, optim__epochs=2)
+
+
+def test_a_ticket_from_the_same_data_is_the_ticket_itself() -> None:
+    mine, theirs = make_ticket(transferred()), make_ticket(imp(2))
+    assert mine.masks == theirs.masks and mine.origin["fresh"] == []
+    assert all(torch.equal(value, theirs.weights[name]) for name, value in mine.weights.items())
+
+
+@pytest.mark.usefixtures("halves")
+def test_a_ticket_from_other_classes_brings_all_but_the_last_layer() -> None:
+    s = transferred("data.name=few")
+    source, ticket = s.source, make_ticket(s)
+    assert source.data.name == "few" and source.data.subset == s.data.subset
+    assert naming.method(facts.head(s)["settings"]) == "mask_of(imp@rewound from few)@start"
+    theirs = make_ticket(source)
+    assert ticket.origin["fresh"] == ["classifier.weight", "classifier.bias"]
+    own = materials.network(s, data.load("digits")).state_dict()
+    for name, value in ticket.weights.items():
+        assert torch.equal(value, own[name] if name.startswith("classifier") else theirs.weights[name])
+    last = "classifier.weight"
+    assert ticket.masks[last].all() and ticket.masks[last].shape[0] == 10
+    assert all(torch.equal(ticket.masks[n], theirs.masks[n]) for n in theirs.masks if n != last)
+    drawn = make_ticket(transferred("data.name=few", mismatch="random")).masks[last]
+    assert drawn.float().mean().item() == pytest.approx(theirs.masks[last].float().mean().item(), abs=0.01)
+    assert run(s)["fresh"] == ["classifier.weight", "classifier.bias"], "the record says so"
+
+
+def test_a_ticket_found_with_another_optimiser() -> None:
+    s = transferred("optim.optimizer=adam optim.lr=3e-3")
+    assert s.source.optim.optimizer == "adam" and s.optim.optimizer == "sgd"
+    assert naming.method(facts.head(s)["settings"]) == "mask_of(imp@rewound from adam)@start"
+    assert make_ticket(s).masks != make_ticket(imp(2)).masks
+
+
+def test_init_only_starts_early_weights_of_another_set() -> None:
+    """What Gohil et al.'s code does: masks are found on the target, from the source's early weights."""
+    s = transferred(weights="rewound", rewind=1)
+    first = pretraining(s)
+    assert first is not None and origin(s) == first
+
+
+def test_a_source_of_another_network_is_one_line() -> None:
+    with pytest.raises(ReproError, match=r"another network, conv\.weight differs") as error:
+        make_ticket(transferred("model.width=0.5"))
+    assert "\n" not in str(error.value)
+
+
+def test_start_needs_another_run() -> None:
+    with pytest.raises(ReproError, match="'start' is that of the other run"):
+        parse({"ticket": {"score": "snip", "density": 0.1, "weights": "start"}})
