@@ -68,10 +68,10 @@ TICKETS: dict[str, Style] = {
     "magnitude@rewound": Style("Weight rewinding", "#88ccee", BOW),
     "magnitude@trained": Style("Learning-rate rewinding", "#882255", "*"),
     "magnitude+smart_ratio@trained": Style("Hybrid ticket", "#332288", HOURGLASS),
-    "imp": Style("IMP, initial weights", "#b8860b", "s"),
-    "imp@rewound": Style("IMP (winning ticket)", "#de8f05", "s"),
-    "imp@trained": Style("IMP, learning-rate rewinding", "#661100", "*"),
-    "imp:snip@rewound": Style("Iterative SNIP", "#117733", "^"),
+    "imp": Style("IMP, initial weights", "#b8860b", (4, 1, 0.0)),
+    "imp@rewound": Style("IMP (winning ticket)", "#c75b00", (5, 1, 0.0)),
+    "imp@trained": Style("IMP, learning-rate rewinding", "#661100", (6, 1, 0.0)),
+    "imp:snip@rewound": Style("Iterative SNIP", "#0f5c2f", (3, 1, 0.0)),
 }
 
 # Masks that move in training. A family has one hue, dark for ERK and light for uniform masks: SET teal, RigL orange,
@@ -126,7 +126,7 @@ CHECKS: dict[str, Style] = {
     "shuffle_all": Style("All weights shuffled", "#ca9161", "X"),
     "reinitialise": Style("Weights drawn anew", "#56b4e9", "<"),
     "permute_globally": Style("Mask permuted globally", "#949494", ">"),
-    "random_ticket": Style("Random ticket (mask and weights)", "#117733", "h"),
+    "random_ticket": Style("Random ticket (mask and weights)", "#117733", "*"),
     "invert": Style("Scores upside down", "#8c564b", "p"),
 }
 
