@@ -70,7 +70,7 @@ TICKETS: dict[str, Style] = {
     "magnitude+smart_ratio@trained": Style("Hybrid ticket", "#332288", HOURGLASS),
     "imp": Style("IMP, initial weights", "#b8860b", (4, 1, 0.0)),
     "imp@rewound": Style("IMP (winning ticket)", "#c75b00", (5, 1, 0.0)),
-    "imp@trained": Style("IMP, learning-rate rewinding", "#661100", (6, 1, 0.0)),
+    "imp@trained": Style("IMP, learning-rate rewinding", "#661100", (7, 1, 0.0)),
     "imp:snip@rewound": Style("Iterative SNIP", "#0f5c2f", (3, 1, 0.0)),
 }
 
