@@ -27,6 +27,7 @@ def imp(
     rounds: Annotated[int, Field(ge=1, le=100)],
     rate: Part = 0.2,
     by: Literal["magnitude", "snip"] = "magnitude",
+    early: str | None = None,
 ) -> None:
     """Prune a share of what is left after each of several trainings (iterative magnitude pruning).
 
@@ -40,6 +41,8 @@ def imp(
         by: which go: the smallest after training, or those whose connection sensitivity is least then (iterative
             SNIP, as the second replication of Morcos et al. has it; ours only ranks what is left, so that masks are
             nested, where theirs ranks all weights anew).
+        early: words `section.key=value` that tell another dense run from this one's, whose early weights every
+            round starts from instead, e.g. "data.name=cifar10a": the transfer of initial weights alone.
     """
 
 

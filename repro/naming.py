@@ -40,18 +40,30 @@ def _start(settings: Mapping[str, Any]) -> str:
     name = score if allocation == "global" else allocation if score == "random" else f"{score}+{allocation}"
     name += "" if ticket.get("unit", "weight") == "weight" else f"/{ticket['unit']}"
     start = ticket.get("weights", "init")
-    return name if start == "init" else f"{name}@{start}"
+    name = name if start == "init" else f"{name}@{start}"
+    return f"{name}{_elsewhere(_read(ticket['early']))}" if ticket.get("early") else name
 
 
-def _source(words: str) -> str:
-    """Name the method of a run that is given as words `section.key=value`."""
+def _read(words: str) -> dict[str, dict[str, Any]]:
+    """Read words `section.key=value`."""
     found: dict[str, dict[str, Any]] = {"ticket": {"score": None}, "model": {}, "optim": {}, "sparse": {}}
     for word in words.split():
         section, _, rest = word.partition(".")
         key, _, value = rest.partition("=")
         found.setdefault(section, {})[key] = value
-    elsewhere = [found.get("data", {}).get("name"), found["optim"].get("optimizer")]
-    return " from ".join([method(found), *filter(None, elsewhere)])
+    return found
+
+
+def _source(words: str) -> str:
+    """Name the method of a run that is given as words `section.key=value`."""
+    found = _read(words)
+    return method(found) + _elsewhere(found)
+
+
+def _elsewhere(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """Say which other data set and optimiser a run has."""
+    names = [found.get("data", {}).get("name"), found.get("optim", {}).get("optimizer")]
+    return "".join(f" from {name}" for name in names if name)
 
 
 def density(s: Mapping[str, Any]) -> float:
@@ -61,5 +73,5 @@ def density(s: Mapping[str, Any]) -> float:
         return ending
     ticket = s["ticket"]
     if ticket["score"] == "imp":
-        return (1 - ticket["rate"]) ** ticket["rounds"]
+        return round((1 - ticket["rate"]) ** ticket["rounds"], 12)
     return s["model"].get("small", 1.0) if ticket["score"] is None else ticket["density"]

@@ -84,15 +84,19 @@ class Settings(BaseModel):
     def _keeps_momentum(self) -> bool:
         return self.optim.options("optimizer").get("momentum", 1) > 0
 
+    def elsewhere(self, key: Literal["source", "early"]) -> Settings:
+        """Give the run that a setting of the ticket names by words: this one without ticket, check and moving masks."""
+        words = str(self.ticket.options("score")[key])
+        plain = {k: v for k, v in self.changed().items() if k not in ("ticket", "check", "sparse")}
+        try:
+            return parse(merge(plain, nest(assignments(words.split()))))
+        except ReproError as error:
+            raise ReproError(f"ticket.{key}: {error}") from None
+
     @property
     def source(self) -> Settings:
         """The run whose masks `mask_of` takes: this one, with what `ticket.source` says of ticket and moves."""
-        plain = {k: v for k, v in self.changed().items() if k not in ("ticket", "check", "sparse")}
-        try:
-            told = nest(assignments(str(self.ticket.options("score")["source"]).split()))
-            return parse(merge(plain, told))
-        except ReproError as error:
-            raise ReproError(f"ticket.source: {error}") from None
+        return self.elsewhere("source")
 
     def _before_fits(self) -> None:
         if (
@@ -101,6 +105,9 @@ class Settings(BaseModel):
             and not self.source.sparse.plan
         ):
             raise ReproError("ticket.source: this run would be dense; name its ticket.score or sparse.method")
+        early = self.ticket.options("score").get("early")
+        if early and (self.ticket.weights != "rewound" or self.elsewhere("early").ticket.score):
+            raise ReproError("ticket.early: a dense run for ticket.weights 'rewound'; set that, or remove it")
         before = self.dense_epochs
         if self.ticket.rewind > before:
             raise ReproError(

@@ -67,8 +67,9 @@ def origin(s: Settings) -> Settings | None:
     if s.ticket.weights in ("init", "start"):
         return None
     first = pretraining(s)
-    back = s.ticket.score == "imp" and s.ticket.weights == "rewound"
-    return _dense(s, first.check) if first and back else first
+    if first is None or s.ticket.score != "imp" or s.ticket.weights != "rewound":
+        return first
+    return s.elsewhere("early") if s.ticket.options("score")["early"] else _dense(s, first.check)
 
 
 def unchecked(s: Settings) -> Settings | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -110,26 +109,39 @@ def reinitialise(ticket: Ticket, generator: torch.Generator, fresh: Fresh) -> Ti
     return _marked(replace(ticket, weights=state), "reinitialise")
 
 
-def random_ticket(
-    ticket: Ticket, generator: torch.Generator, fresh: Fresh, *, scope: Literal["layer", "global"] = "layer"
-) -> Ticket:
-    """Permute the masks and draw new initial weights: keeps how many weights there are, and nothing else.
+def random_ticket(ticket: Ticket, generator: torch.Generator, fresh: Fresh) -> Ticket:
+    """Permute the mask of each layer and draw new initial weights: keeps the layer counts, and nothing else.
 
-    Source: Morcos et al. 2019 (random tickets). Differs from Gohil et al.'s code, whose random tickets go on from the
-    weights of the round before.
+    Source: Morcos et al. 2019 (random tickets).
 
     Args:
         ticket: stays as it is.
         generator: draws the permutations, then is handed to `fresh`.
         fresh: draws a new initial state of the same network.
-        scope: permute each layer by itself, or all of them as one.
 
     Raises:
         ReproError: nothing can change, or the new state is of another network.
     """
-    moved = (rearrange if scope == "layer" else permute_globally)(ticket, generator, fresh)
-    drawn = reinitialise(moved, generator, fresh)
+    drawn = reinitialise(rearrange(ticket, generator, fresh), generator, fresh)
     return _marked(replace(drawn, origin=ticket.origin), "random_ticket")
+
+
+def random_ticket_global(ticket: Ticket, generator: torch.Generator, fresh: Fresh) -> Ticket:
+    """Permute all masks as one and draw new initial weights: keeps the number of weights, and nothing else.
+
+    Source: Gohil et al. 2020, code. Differs from it: there the weights of the round before stay in place, so that its
+    random tickets are no random tickets.
+
+    Args:
+        ticket: stays as it is.
+        generator: draws the permutation, then is handed to `fresh`.
+        fresh: draws a new initial state of the same network.
+
+    Raises:
+        ReproError: everything is kept, or nothing; or the new state is of another network.
+    """
+    drawn = reinitialise(permute_globally(ticket, generator, fresh), generator, fresh)
+    return _marked(replace(drawn, origin=ticket.origin), "random_ticket_global")
 
 
 MASK_CHECKS: dict[str, Callable[..., Ticket]] = {
@@ -139,6 +151,7 @@ MASK_CHECKS: dict[str, Callable[..., Ticket]] = {
     "reinitialise": reinitialise,
     "permute_globally": permute_globally,
     "random_ticket": random_ticket,
+    "random_ticket_global": random_ticket_global,
 }
 
 

@@ -124,10 +124,11 @@ def _compare(
 
 
 def _spelled(wanted: Sequence[str], known: Iterable[str]) -> list[str]:
-    """Spell out names that end with ~*: all known ones that begin so, the other settings of a sweep."""
+    """Spell out names that end with ~* or from *: all known ones that begin so, of a sweep or from other data."""
     found: list[str] = []
     for name in wanted:
-        found += [k for k in known if k.startswith(name[:-1])] if name.endswith("~*") else [name]
+        open_end = name.endswith(("~*", " from *"))
+        found += [k for k in known if k.startswith(name[:-1])] if open_end else [name]
     return found
 
 

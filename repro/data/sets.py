@@ -82,25 +82,29 @@ _CIFAR10 = DataSet(
 )
 
 
-def _half(title: str, first: Literal[0, 1]) -> DataSet:
-    """Describe a half of CIFAR-10, which lies in the files of the whole."""
-    read = readers.every_second(readers.read_cifar10, first)
-    cite = f"{_CIFAR10.cite}; halved as by Gohil et al., 2020"
-    return replace(_CIFAR10, title=title, train=25_000, test=5_000, cite=cite, read=read)
+def _half(whole: DataSet, name: str, first: Literal[0, 1], train: int, test: int) -> DataSet:
+    """Describe a half of a set, which lies in the files of the whole."""
+    read = readers.every_second(whole.read, first)
+    cite = f"{whole.cite}; halved as by Gohil et al., 2020"
+    return replace(whole, title=f"{whole.title}{name}", train=train, test=test, cite=cite, read=read)
 
+
+_DIGITS = DataSet(
+    title="Digits",
+    classes=10,
+    channels=1,
+    size=8,
+    train=1201,
+    test=596,
+    cite="Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998 (as in scikit-learn)",
+    normalise={"standard": ((0.3048,), (0.3757,)), "half": ((0.5,), (0.5,))},
+    read=readers.read_digits,
+)
 
 DATASETS: dict[str, DataSet] = {
-    "digits": DataSet(
-        title="Digits",
-        classes=10,
-        channels=1,
-        size=8,
-        train=1201,
-        test=596,
-        cite="Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998 (as in scikit-learn)",
-        normalise={"standard": ((0.3048,), (0.3757,)), "half": ((0.5,), (0.5,))},
-        read=readers.read_digits,
-    ),
+    "digits": _DIGITS,
+    "digitsa": _half(_DIGITS, " a", 0, 602, 300),
+    "digitsb": _half(_DIGITS, " b", 1, 599, 296),
     "fashionmnist": DataSet(
         title="Fashion-MNIST",
         classes=10,
@@ -116,8 +120,8 @@ DATASETS: dict[str, DataSet] = {
         padded=32,
     ),
     "cifar10": _CIFAR10,
-    "cifar10a": _half("CIFAR-10a", 0),
-    "cifar10b": _half("CIFAR-10b", 1),
+    "cifar10a": _half(_CIFAR10, "a", 0, 25_000, 5_000),
+    "cifar10b": _half(_CIFAR10, "b", 1, 25_000, 5_000),
     "cifar100": DataSet(
         title="CIFAR-100",
         classes=100,

@@ -71,6 +71,8 @@ TICKETS: dict[str, Style] = {
     "imp": Style("IMP, initial weights", "#b8860b", (4, 1, 0.0)),
     "imp@rewound": Style("IMP (winning ticket)", "#c75b00", (5, 1, 0.0)),
     "imp@trained": Style("IMP, learning-rate rewinding", "#661100", (7, 1, 0.0)),
+    "imp@rewound from digitsa": Style("IMP from early weights of Digits a", "#4477aa", (8, 1, 0.0)),
+    "mask_of(imp@rewound from digitsa)@start": Style("Ticket from Digits a", "#0b6e99", (10, 1, 0.0)),
     "imp:snip@rewound": Style("Iterative SNIP", "#0f5c2f", (3, 1, 0.0)),
 }
 
@@ -126,12 +128,15 @@ CHECKS: dict[str, Style] = {
     "shuffle_all": Style("All weights shuffled", "#ca9161", "X"),
     "reinitialise": Style("Weights drawn anew", "#56b4e9", "<"),
     "permute_globally": Style("Mask permuted globally", "#949494", ">"),
-    "random_ticket": Style("Random ticket (mask and weights)", "#117733", "*"),
+    "random_ticket": Style("Random ticket, layer counts kept", "#117733", "*"),
+    "random_ticket_global": Style("Random ticket, anywhere", "#44aa99", "H"),
     "invert": Style("Scores upside down", "#8c564b", "p"),
 }
 
 DATA = {
     "digits": "Digits",
+    "digitsa": "Digits a",
+    "digitsb": "Digits b",
     "fashionmnist": "Fashion-MNIST",
     "cifar10": "CIFAR-10",
     "cifar10a": "CIFAR-10a",
