@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from . import commands as do
+from . import ticket_commands as tickets
 from .errors import ReproError
 
 
@@ -59,7 +60,38 @@ def _parser() -> _Parser:
     add(do.data_list, sub, "list")
     add(do.data_fetch, sub, "fetch").add_argument("names", nargs="+", metavar="SET")
     add(do.data_verify, sub, "verify").add_argument("names", nargs="+", metavar="SET")
+    _tickets(commands, add)
     return top
+
+
+def _tickets(commands: Any, add: Callable[..., _Parser]) -> None:
+    sub = commands.add_parser("ticket", help="Export, inspect, compare, import and publish tickets as files.")
+    sub = sub.add_subparsers(required=True, metavar="COMMAND")
+    out = add(tickets.export, sub)
+    out.add_argument("words", nargs="+", metavar="KEY | key=value", help="the run")
+    out.add_argument("--to", type=Path, metavar="FILE", help="default: KEY.ticket.safetensors, here")
+    out.add_argument("--weights", choices=("seed", "kept", "full"), help="what is stored of the weights")
+    out.add_argument("--final", action="store_true", help="masks and weights that the run ended with")
+    out.add_argument("--format", choices=("ticket", "torch-prune"), default="ticket", help="default: ticket")
+    add(tickets.inspect, sub).add_argument("file", type=Path, metavar="FILE")
+    two = add(tickets.diff, sub)
+    two.add_argument("a", type=Path, metavar="A")
+    two.add_argument("b", type=Path, metavar="B")
+    measured = add(tickets.evaluate, sub)
+    measured.add_argument("file", type=Path, metavar="FILE")
+    measured.add_argument("words", nargs="*", metavar="key=value", help="other data, or precision")
+    taken = add(tickets.import_, sub, "import")
+    taken.add_argument("file", type=Path, metavar="FILE", help="the checkpoint")
+    taken.add_argument("--layout", required=True, metavar="NAME", help="which code wrote it; see above")
+    told = "our network, and its options, e.g. --model resnet32 width=2"
+    taken.add_argument("--model", required=True, nargs="+", metavar=("NAME", "key=value"), help=told)
+    taken.add_argument("--classes", type=_count, metavar="N", help="default: outputs of the last layer")
+    taken.add_argument("--to", type=Path, metavar="FILE", help="default: its name, .ticket.safetensors, here")
+    sent = add(tickets.push, sub)
+    sent.add_argument("file", type=Path, metavar="FILE")
+    sent.add_argument("repo", metavar="REPO_ID", help="OWNER/NAME")
+    sent.add_argument("--private", action="store_true", help="make a new repository private")
+    sent.add_argument("--replace", action="store_true", help="write over a README that is there")
 
 
 def _search(add: Callable[..., _Parser]) -> _Parser:
