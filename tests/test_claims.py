@@ -583,3 +583,18 @@ def test_no_torch_is_imported():
     from repro import paths
 
     subprocess.run([sys.executable, "-c", code], check=True, cwd=paths.root())
+
+
+def test_the_sheets_of_the_transfer_replication_are_read_as_rounds():
+    table = claims.published("gohil2020")
+    here = table[table["data"].eq("cifar10") & table["model"].eq("vgg19")]
+    assert not here.duplicated(["method", "check", "density"]).any()
+    place = here.set_index(["method", "check", "density"])["value"].to_dict()
+    assert place["dense", "none", 1.0] == pytest.approx(92.58, abs=0.01)
+    assert place["imp@rewound", "none", round(0.8**18, 9)] == pytest.approx(92.88, abs=0.01)
+    assert place["imp@rewound from cifar100", "none", round(0.8**18, 9)] == pytest.approx(90.32, abs=0.01)
+    assert place["mask_of(imp@rewound from adam)@start", "none", round(0.8**18, 9)] == pytest.approx(
+        92.32, abs=0.01
+    )
+    assert ("imp@rewound", "random_ticket_global", 0.64) in place
+    assert set(here["density"]) == {1.0} | {round(0.8**r, 9) for r in range(1, 31)}

@@ -1,7 +1,8 @@
 """Claims of the papers (book/claims.yaml) and the verdicts that our runs give. Imports no torch."""
 
 from .judge import evaluate
-from .text import ACCURACY, Claim, Comparison, Protocol, Verdict, claims, criterion, parse, published
+from .published import published
+from .text import ACCURACY, Claim, Comparison, Protocol, Verdict, claims, criterion, parse
 
 __all__ = [
     "ACCURACY",

@@ -13,7 +13,8 @@ import pandas as pd
 
 from .. import cells, stats
 from ..errors import ReproError, pick
-from .text import ACCURACY, Claim, Comparison, Verdict, claims, published
+from .published import published
+from .text import ACCURACY, Claim, Comparison, Verdict, claims
 
 COLUMNS = [*cells.KEYS, "control", "n", "lost", "mean", "low", "high", "low90", "high90"]
 COLUMNS += ["p", "p_against", "p_holm", "verdict", "part"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -18,25 +17,6 @@ from ..errors import ReproError, nearest, pick
 
 Selection = dict[Literal["method", "check"], list[str]]
 ACCURACY = "test_accuracy_percent"
-METHODS = {
-    "random_tickets_smart_ratio": "smart_ratio",
-    "dense (pretraining)": "dense",
-    "dense (SNIP script, ratio 0)": "dense",
-    "lottery_ticket": "magnitude",
-    "learning_rate_rewinding": "magnitude@trained",
-    "hybrid_tickets": "magnitude+smart_ratio@trained",
-    "magnitude_pruning_gradual": "gmp",
-    "lottery": "mask_of(gmp)",
-}
-# The replication of RigL names method, distribution and length: rigl_erk_2x.
-_MOVED = re.compile(r"(static|set|snfs|rigl|rigl_sm|rigl_sg|rigl_struct)_(uniform|erk)(?:_(\d)x)?")
-_AGAIN = re.compile(r"rigl reinit from RigL-SM (uniform|erk)")
-MODELS = {"wrn-22-2": "wrn22", "resnet50 (CIFAR stem)": "resnet50"}
-# Tables of rigl-repro.csv in which all 50,000 images train: the replication's, and RigL's own as it copies them.
-TABLES = {"Table 1": "all images", 'Table 1 of rigl-repro ("Original")': "original"}
-# Second readings of a cell: the replication trained the dense networks of its tickets, and some with the SNIP code.
-VARIANTS = {"dense (SNIP script, ratio 0)": "SNIP code"}
-CHECKS = {"_corrupted_data": "pixel_shuffle", "_layerwise_rearrange": "rearrange"}
 
 
 class _Part(pydantic.BaseModel):
@@ -190,50 +170,3 @@ def claims() -> dict[str, Claim]:
         return parse(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
         raise ReproError(f"{path}: {error.strerror}; it belongs to the book, restore it") from None
-
-
-def published(work: str, *, variants: bool = False) -> pd.DataFrame:
-    """Read the numbers a work published, with our words for method, check and density.
-
-    Args:
-        work: stem of a file in book/reference; `/variant` after it gives those second readings instead.
-        variants: also give the cells' second readings, marked in the column `variant`.
-
-    Returns:
-        The columns of book/reference/<work>.csv with `dataset` and `sparsity` turned into `data` and
-        `density`, `check` split from the method, and `variant` ("" for first readings). "Corrupted data" of
-        the replication is our `pixel_shuffle` (with labels).
-
-    Raises:
-        ReproError: when there is no such file.
-    """
-    folder = paths.root() / "book" / "reference"
-    known = {path.stem: path for path in folder.glob("*.csv")}
-    work, _, wanted = work.partition("/")
-    table = pd.read_csv(pick(known, work, "reference work")).rename(columns={"dataset": "data"})
-    table["density"] = (1 - table.pop("sparsity")).round(9)
-    second = table["table"].map(TABLES) if work == "rigl-repro" else table["method"].map(VARIANTS)
-    table["variant"] = second.fillna("")
-    table["model"] = table["model"].replace(MODELS)
-    table["check"] = "none"
-    for suffix, check in CHECKS.items():
-        ending = table["method"].str.endswith(suffix)
-        table.loc[ending, "check"] = check
-        table["method"] = table["method"].str.removesuffix(suffix)
-    table["method"] = [_ours(name) for name in table["method"]]
-    if wanted:
-        table = table[table["variant"] == wanted].assign(variant="")
-    return table if variants else table[table["variant"] == ""].reset_index(drop=True)
-
-
-def _ours(name: str) -> str:
-    """Call a published method as `repro.naming` does."""
-    if again := _AGAIN.fullmatch(name):
-        return f"rigl:mask_of(rigl_sm:{again[1]})"
-    if not (found := _MOVED.fullmatch(name)):
-        return METHODS.get(name, name)
-    moving, start, longer = found.groups()
-    if moving == "rigl_struct":
-        moving, start = "rigl", f"{start}/kernel"
-    ours = start if moving == "static" else f"{moving}:{start}"
-    return f"{ours}*{longer}" if longer else ours
