@@ -7,7 +7,7 @@ any check, so that one ticket serves them all. Locks see to it that two processe
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from . import checkpoint, files, measure, record
 from .data import Data
 from .errors import ReproError
 from .facts import head, measured
+from .keeping import keepers, kept, masks_file, snapshots_in, under_way, weights_file
 from .masks import Masks, Ticket, texts
 from .materials import (
     data_of,
@@ -30,9 +31,10 @@ from .materials import (
     training_data,
 )
 from .models import prunable
+from .parts import Moment
 from .settings import Settings
 from .tickets import ticket_of, unchecked
-from .train import AfterEpoch, Report, Stopped, train
+from .train import Report, Stopped, train
 
 Stop = Callable[[], bool]
 
@@ -43,7 +45,7 @@ class _Made:
     def __init__(self, stop: Stop) -> None:
         self.stop = stop
 
-    def _folder(self, of: Settings, *snapshots: int) -> Path:
+    def _folder(self, of: Settings, *snapshots: Moment) -> Path:
         offered = torch.get_num_threads()
         found = run(of, weights=True, snapshots=snapshots, threads_offered=offered, stop=self.stop)
         if found["status"] != "done":
@@ -52,9 +54,11 @@ class _Made:
             )
         return record.folder(of.key())
 
-    def weights(self, of: Settings, epochs: int | None = None) -> dict[str, torch.Tensor]:
-        folder = self._folder(of) if epochs is None else self._folder(of, epochs)
-        return checkpoint.load_tensors(weights_file(folder, epochs))[0]
+    def weights(self, of: Settings, after: Moment | None = None) -> dict[str, torch.Tensor]:
+        path = weights_file(self._folder(of) if after is None else self._folder(of, after), after)
+        if not path.exists():
+            raise ReproError(f"ticket.rewind: the run before, {of.key()}, ended before {after}; lower it")
+        return checkpoint.load_tensors(path)[0]
 
     def start(self, of: Settings) -> Mapping[str, torch.Tensor]:
         return (
@@ -81,42 +85,11 @@ def make_ticket(s: Settings, *, stop: Stop = lambda: False) -> Ticket:
     return ticket_of(s, _Made(stop))
 
 
-def weights_file(folder: Path, epochs: int | None = None) -> Path:
-    """Name the file of a run's weights, after so many epochs or (None) the last."""
-    return folder / ("weights.safetensors" if epochs is None else f"weights-{epochs}.safetensors")
-
-
-def masks_file(folder: Path) -> Path:
-    """Name the file of the masks that a run ended with."""
-    return folder / "masks-final.safetensors"
-
-
-def _snapshots(folder: Path) -> list[int]:
-    names = [path.stem.removeprefix("weights-") for path in folder.glob("weights-*.safetensors")]
-    return [int(name) for name in names if name.isdecimal()]
-
-
-def kept(s: Settings, snapshots: Iterable[int] = ()) -> bool:
-    """Tell whether the trained weights of a run are here, those after each of some epochs, and its last masks.
-
-    A run that diverged has no later ones, and does not get them by another training.
-    """
-    folder = record.folder(s.key())
-    dense = s.ticket.score is None and s.sparse.plan is None
-    if not weights_file(folder).exists() or not (dense or masks_file(folder).exists()):
-        return False
-    return all(weights_file(folder, n).exists() for n in snapshots) or not _finished(folder)
-
-
-def _finished(folder: Path) -> bool:
-    return record.read(folder / "record.json")["status"] == "done" if (folder / "DONE").exists() else True
-
-
 def run(
     s: Settings,
     *,
     weights: bool = False,
-    snapshots: Sequence[int] = (),
+    snapshots: Sequence[Moment] = (),
     threads_offered: int = 1,
     stop: Stop = lambda: False,
     report: Report = lambda *_: None,
@@ -126,7 +99,7 @@ def run(
     Args:
         s: the run.
         weights: insist on the trained weights, which published records lack, and tickets unless asked.
-        snapshots: insist, with `weights`, on those after each of these epochs too.
+        snapshots: insist, with `weights`, on those after each of these epochs, or steps, too.
         threads_offered: CPU threads that a large network may use; their number can change the last bits.
         stop: asked before each step; on True the run is saved and `Stopped` raised.
         report: told steps done, steps in all and the newest row of the curve.
@@ -150,15 +123,23 @@ def run(
 
 
 def _train_and_record(
-    s: Settings, folder: Path, offered: int, stop: Stop, report: Report, snapshots: Sequence[int], keep: bool
+    s: Settings,
+    folder: Path,
+    offered: int,
+    stop: Stop,
+    report: Report,
+    snapshots: Sequence[Moment],
+    keep: bool,
 ) -> None:
     record.begin(s.key(), s.changed())
     began, where, data = datetime.now(UTC), device(), data_of(s)
     keep_memory()
     measure.reset_peak_memory(where)
     resume, held = folder / "checkpoint.safetensors", folder / "masks.safetensors"
-    snapshots = sorted({*snapshots, *_snapshots(folder)})  # those there belong to the same training again
-    past = _under_way(folder, resume, snapshots)
+    snapshots = sorted(
+        {*snapshots, *snapshots_in(folder)}, key=str
+    )  # those there belong to the same training again
+    past = under_way(folder, resume, snapshots)
     precision = past.get("precision") or precision_for(s, data, where)
     with threads(past.get("threads") or threads_for(s, data, offered)):
         model, masks, notes = _start(s, data, held if past else None, stop)
@@ -174,7 +155,7 @@ def _train_and_record(
             resume=resume,
             stop=stop,
             report=report,
-            after_epoch=_keeper(folder, snapshots),
+            **keepers(folder, snapshots),
         )
         facts = {
             "status": outcome.status,
@@ -190,24 +171,6 @@ def _train_and_record(
     record.finish(s.key(), head(s) | facts | found)
     resume.unlink(missing_ok=True)
     held.unlink(missing_ok=True)
-
-
-def _under_way(folder: Path, resume: Path, snapshots: Sequence[int]) -> dict[str, Any]:
-    """Read what a checkpoint knows of its run; one that is past a snapshot which is missing is dropped."""
-    past = checkpoint.read_about(resume) if resume.exists() else {}
-    done = len(past.get("curve", ()))
-    if any(n <= done and not weights_file(folder, n).exists() for n in snapshots):
-        resume.unlink()
-        return {}
-    return past
-
-
-def _keeper(folder: Path, snapshots: Sequence[int]) -> AfterEpoch:
-    def keep(epochs: int, model: torch.nn.Module) -> None:
-        if epochs in snapshots:
-            checkpoint.save_tensors(weights_file(folder, epochs), model.state_dict())
-
-    return keep
 
 
 def _start(

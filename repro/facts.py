@@ -57,10 +57,9 @@ def measured(
     kept = masks.kept_per_layer() if masks else {layer.name: layer.numel for layer in layers}
     densities = {layer.name: kept[layer.name] / layer.numel for layer in layers}
     curve = outcome.curve
-    total = sum(layer.numel for layer in layers)
     return {
         "accuracy": _accuracy(curve),
-        "density": sum(kept.values()) / total,
+        "density": masks.density if masks else 1.0,
         "params": sum(p.numel() for p in model.parameters()),
         "flops": _flops(s, data, measure.flops(costs, densities), moves),
         "sparse": moves and {k: moves[k] for k in ("updates", "dense_gradients", "steps", "explored")},

@@ -65,7 +65,7 @@ def rate(
     steps: int,
     warmup: float,
     per_step: bool,
-    start: int = 0,
+    start: float = 0,
     stretch: float = 1.0,
 ) -> Callable[[int], float]:
     """Make the function from the global step to the factor on the base learning rate.
@@ -85,15 +85,15 @@ def rate(
         steps: optimisation steps of one epoch.
         warmup: epochs of warm-up, in [0, epochs).
         per_step: whether the rate changes at every step or once an epoch.
-        start: epoch of the schedule, in [0, epochs], at which the training begins.
+        start: epoch of the schedule, in [0, epochs], at which the training begins; a part of one is whole steps.
         stretch: factor by which the schedule has been made longer, above 0. It moves the milestones, not the end
             of the warm-up, as `training_multiplier` of the RigL replication does.
     """
     shape = SCHEDULES[schedule]
-    last = epochs - (1 / steps if per_step else 1)
+    last, begun = epochs - (1 / steps if per_step else 1), round(start * steps)
 
     def factor(global_step: int) -> float:
-        now = min(start + (global_step / steps if per_step else global_step // steps), last)
+        now = min((begun + global_step) / steps if per_step else (begun + global_step) // steps, last)
         if now < warmup:
             return now / warmup if per_step else (now + 1) / warmup
         return shape(min(1.0, (now - warmup) / (epochs - stretch * warmup)), **options)

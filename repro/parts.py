@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections import ChainMap
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from .checks import DATA_CHECKS, MASK_CHECKS, SCORE_CHECKS
 from .data import DATASETS
@@ -19,6 +20,10 @@ from .section import Section, nothing
 from .sparse_training import METHODS, Plan
 
 Density = Annotated[float, Field(gt=0, le=1)]
+
+Moment = (
+    Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern=r"^[1-9][0-9]{0,8}it$")]
+)  # epochs, or "500it"
 
 
 class Data(Section):
@@ -57,8 +62,15 @@ class Ticket(Section):
     sampler: Literal["exact", "bernoulli"] = "exact"
     unit: Literal["weight", "kernel"] = "weight"
     weights: Literal["init", "start", "rewound", "trained"] = "init"
-    rewind: Annotated[int, Field(ge=0)] = 0
+    rewind: Moment = 0
+    norms: bool = False
     pretrain: Annotated[int, Field(ge=1)] | None = None
+
+    @field_validator("rewind", mode="before")
+    @classmethod
+    def _epochs_are_numbers(cls, value: Any) -> Any:
+        found = re.fullmatch(r"(\d+)ep", value) if isinstance(value, str) else None
+        return int(found[1]) if found else value
 
     @property
     def scored(self) -> bool:
@@ -104,6 +116,10 @@ class Ticket(Section):
             raise ReproError("ticket.count_dense: not used without ticket.keep_dense; remove it")
         if {"samples_per_class", "batch_size"} <= self.changed().keys():
             raise ReproError("ticket.samples_per_class: not used with ticket.batch_size; remove one of them")
+        if self.norms and (self.score not in ("imp", "magnitude") or self.allocation != "global"):
+            raise ReproError(
+                "ticket.norms: batch-norm scales are ranked by imp or magnitude, global; remove it"
+            )
         self._units_make_sense()
         self._start_makes_sense()
         return self

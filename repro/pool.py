@@ -20,6 +20,7 @@ from .errors import ReproError
 from .experiment import kept
 from .facts import head, method_of
 from .materials import device
+from .parts import Moment
 from .progress import Waiting
 from .settings import Settings, unique
 from .tickets import Need, needs
@@ -52,8 +53,8 @@ def _add(todo: Todo, need: Need, weights: bool) -> None:
     todo[s.key()] = Job(s, weights or bool(planned and planned.weights), _all_snapshots(need, planned))
 
 
-def _all_snapshots(need: Need, planned: Job | None) -> tuple[int, ...]:
-    return tuple(sorted({*need.snapshots, *(planned.snapshots if planned else ())}))
+def _all_snapshots(need: Need, planned: Job | None) -> tuple[Moment, ...]:
+    return tuple(sorted({*need.snapshots, *(planned.snapshots if planned else ())}, key=str))
 
 
 def _under_way(s: Settings) -> bool:

@@ -70,7 +70,7 @@ def prune_again(s: Settings, data: Data, trained: Weights, kept: Masks | None, p
     """Rank by the trained weights what the round before kept; what it pruned stays so.
 
     Differs from the replication of Morcos et al., whose threshold is interpolated between two weights: ours keeps an
-    exact number. Batch-norm scales, which its code prunes too, are left alone here, as in the paper.
+    exact number. Batch-norm scales, which its code prunes too, are left alone as in the paper, unless asked for.
 
     Args:
         s: the run; rounds, rate and by of its ticket are used.
@@ -105,7 +105,7 @@ def _context(s: Settings, data: Data, trained: Weights | None, pause: Pause) -> 
     sample, batch = samplers(split, data, s, where)
     return Context(
         model=model,
-        layers=prunable(model),
+        layers=prunable(model, s.ticket.norms),
         generator=stream(s.seed, "ticket"),
         shape=data.shape,
         classes=data.classes,

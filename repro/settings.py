@@ -71,6 +71,8 @@ class Settings(BaseModel):
             raise ReproError(
                 f"sparse.density: {plan.prune.density:g} is above ticket.density, and weights are only removed"
             )
+        if self.ticket.norms:
+            raise ReproError(f"ticket.norms: sparse.method {method!r} moves no batch-norm scales; remove it")
         if plan.prune and self.ticket.unit == "kernel":
             raise ReproError(f"ticket.unit: sparse.method {method!r} removes single weights; remove it")
         kernels = {"kernel_drop", "kernel_grow"} & self.sparse.changed().keys()
@@ -109,7 +111,7 @@ class Settings(BaseModel):
         if early and (self.ticket.weights != "rewound" or self.elsewhere("early").ticket.score):
             raise ReproError("ticket.early: a dense run for ticket.weights 'rewound'; set that, or remove it")
         before = self.dense_epochs
-        if self.ticket.rewind > before:
+        if isinstance(self.ticket.rewind, int) and self.ticket.rewind > before:
             raise ReproError(
                 f"ticket.rewind: {self.ticket.rewind} lies beyond the {before} epochs of the run before; lower it"
             )
@@ -126,8 +128,8 @@ class Settings(BaseModel):
         return self.ticket.pretrain or self.optim.length
 
     @property
-    def schedule(self) -> tuple[int, int]:
-        """Epoch of the learning-rate schedule at which training begins, and the schedule's length in epochs.
+    def schedule(self) -> tuple[int | str, int]:
+        """Epoch (or step, as "500it") of the schedule at which training begins, and its length in epochs.
 
         A rewound ticket goes on in the schedule of its dense run, from the epoch it is rewound to.
         """

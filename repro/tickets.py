@@ -15,7 +15,7 @@ from .errors import ReproError
 from .masks import Masks, Ticket
 from .materials import data_of, network
 from .models import prunable
-from .parts import Check
+from .parts import Check, Moment
 from .pruners import top_k
 from .rng import stream
 from .scoring import prune_again, score
@@ -30,10 +30,10 @@ _BLANK = {name: Settings.model_fields[name].default for name in ("ticket", "chec
 
 
 class Need(NamedTuple):
-    """A run that a ticket needs, and the epochs after which its weights must be kept besides the last."""
+    """A run that a ticket needs, and the epochs, or steps, after which its weights must be kept besides the last."""
 
     settings: Settings
-    snapshots: tuple[int, ...] = ()
+    snapshots: tuple[Moment, ...] = ()
 
 
 def pretraining(s: Settings) -> Settings | None:
@@ -99,8 +99,8 @@ def needs(s: Settings) -> list[Need]:
 class Store(Protocol):
     """Where the results of other runs come from; what is not there is made first."""
 
-    def weights(self, of: Settings, epochs: int | None = None) -> Mapping[str, torch.Tensor]:
-        """Give the weights of a run after some epochs, or (None) at its end."""
+    def weights(self, of: Settings, after: Moment | None = None) -> Mapping[str, torch.Tensor]:
+        """Give the weights of a run after some epochs or steps, or (None) at its end."""
         ...
 
     def start(self, of: Settings) -> Mapping[str, torch.Tensor]:
@@ -160,7 +160,8 @@ def _taken(s: Settings, data: Data, store: Store) -> Masks:
     first = pretraining(s)
     assert first is not None
     theirs, made, generator = store.masks(first), {}, stream(s.seed, "mismatch")
-    for layer in prunable(network(s, data)):
+    model = network(s, data)
+    for layer in prunable(model, norms=len(theirs) > len(prunable(model))):
         mask = theirs.get(layer.name)
         if mask is None or (mask.shape != layer.shape and layer.role != "last"):
             raise ReproError(

@@ -33,6 +33,7 @@ EVALUATION_BATCH = {"cpu": 250, "cuda": 2500}  # more falls out of a processor's
 SAVE_EVERY = 60.0  # seconds between checkpoints
 Report = Callable[[int, int, dict[str, float]], None]
 AfterEpoch = Callable[[int, nn.Module], None]
+AfterStep = Callable[[int, nn.Module], None]
 
 
 class Stopped(Exception):  # noqa: N818 (not an error: the state is saved)
@@ -117,6 +118,7 @@ def train(
     stop: Callable[[], bool] = lambda: False,
     report: Report = lambda done, total, row: None,
     after_epoch: AfterEpoch = lambda epochs, model: None,
+    after_step: AfterStep = lambda steps, model: None,
 ) -> Outcome:
     """Train a network in place and record its curve.
 
@@ -130,6 +132,7 @@ def train(
         stop: asked before each step; on True the state is saved.
         report: told steps done, steps in all and the newest row of the curve.
         after_epoch: given the epochs done and the network after each, before it is saved.
+        after_step: given the steps done and the network after each.
 
     Raises:
         Stopped: when `stop` said so; the same call goes on from there.
@@ -140,7 +143,7 @@ def train(
     if resume and resume.exists():
         state.restore(resume)
     try:
-        status, reason = _epochs(state, data, s, resume, stop, report, after_epoch)
+        status, reason = _epochs(state, data, s, resume, stop, report, after_epoch, after_step)
     except Stopped:
         if resume:
             state.save(resume)
@@ -168,9 +171,10 @@ def _epochs(
     stop: Callable[[], bool],
     report: Report,
     after_epoch: AfterEpoch,
+    after_step: AfterStep,
 ) -> tuple[str, str | None]:
     per_epoch, o = steps_per_epoch(len(data.train.labels), s.optim.batch), s.optim
-    start, length = s.schedule
+    begun, length = s.schedule
     factor = optim.rate(
         o.schedule,
         o.options("schedule"),
@@ -178,12 +182,12 @@ def _epochs(
         steps=per_epoch,
         warmup=o.warmup,
         per_step=o.per_step,
-        start=start,
+        start=begun if isinstance(begun, int) else int(begun.removesuffix("it")) / per_epoch,
         stretch=o.multiplier if length == o.length else 1.0,
     )
     saved = time.monotonic()
     for epoch in range(state.step // per_epoch, o.length):
-        _one_epoch(state, data, s, epoch, per_epoch, factor, stop)
+        _one_epoch(state, data, s, epoch, per_epoch, factor, stop, after_step)
         row = _end_of_epoch(state, data, s, epoch, o.lr * factor(state.step - 1))
         if not math.isfinite(row["train_loss"]):
             return "diverged", f"training loss {row['train_loss']} in epoch {epoch + 1}"
@@ -203,6 +207,7 @@ def _one_epoch(
     per_epoch: int,
     factor: Callable[[int], float],
     stop: Callable[[], bool],
+    after_step: AfterStep,
 ) -> None:
     state.update.model.train()
     began = time.monotonic()
@@ -217,6 +222,7 @@ def _one_epoch(
         else:
             state.update(x, y, lr)
         state.step += 1
+        after_step(state.step, state.update.model)
     state.seconds += time.monotonic() - began
 
 

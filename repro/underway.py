@@ -78,7 +78,7 @@ def check(folder: Path) -> tuple[Settings, int]:
         if not path.is_file():
             raise ReproError("its masks.safetensors is missing; copy the whole folder")
         masks = {k: tuple(v.shape) for k, v in Masks.load(path).items()}
-        if masks != {layer.name: layer.shape for layer in prunable(model)}:
+        if masks != {layer.name: layer.shape for layer in prunable(model, s.ticket.norms)}:
             raise ReproError("its masks are not of the network in its settings.yaml")
         try:
             _OVERLAP.validate_json(texts(path).get("overlap", "null"))

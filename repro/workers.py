@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import torch
 
 from .experiment import run
+from .parts import Moment
 from .pruners import custom
 from .settings import Settings
 from .track import tracked
@@ -33,7 +34,7 @@ class Job(NamedTuple):
 
     settings: Settings
     weights: bool = False
-    snapshots: tuple[int, ...] = ()
+    snapshots: tuple[Moment, ...] = ()
     threads: int = 1
     track: str | None = None
 

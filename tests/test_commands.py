@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from test_track import Fake
 
@@ -19,7 +20,7 @@ from repro.data import DATASETS
 from repro.errors import ReproError
 from repro.experiment import run
 from repro.grids import expand, is_file_name, plan, read
-from repro.models import family
+from repro.models import family, initial_state
 from repro.settings import Settings, parse
 from repro.text import assignments
 from repro.track import curves, kinds
@@ -53,6 +54,10 @@ FLAGS = {
         struct-erdos-renyi struct-erdos-renyi-kernel absolute-gradient momentum none struct-absolute-gradient-mean
         struct-absolute-gradient-min magnitude global-magnitude struct-magnitude-mean struct-magnitude-max grad nonzero
         cosine linear magnitude-prune step_end epoch_end""",
+    "gohil2020": """--architecture --dataset --batch_size --optimizer --seed --model_saving_path --gpu --snip --milestone -ms
+        --load_model --esp --run_name --project --entity --wandb --source_dataset --target_dataset --init_path --random
+        --reinit --prune --model_path train.py snip_train.py iterative_pruning.py iterative_snip.py oneshot_lt.py test.py
+        vgg19 resnet50 alexnet cifar10 cifar100 svhn fashionmnist cifar10a cifar10b sgd adam prune_rounds prune_rate""",
 }
 ROWS = [row for group in groups() for row in group["rows"]]
 OURS = list(dict.fromkeys(row["ours"] for row in ROWS if "ours" in row))
@@ -99,7 +104,9 @@ def smaller(s: Settings) -> dict[str, Any]:
     """Give what makes a run small and leaves its ticket, its check and the way its masks move what they are."""
     small: dict[str, Any] = {"data.name": "digits", "data.normalise": "standard", "data.subset": 200}
     small |= {"optim.epochs": 1} | ({"optim.warmup": 0.5} if s.optim.warmup else {})
-    if family(s.model.name) == "vgg":
+    if s.model.name == "alexnet":
+        small |= {"model.width": 0.0625, "data.size": 16}
+    elif family(s.model.name) == "vgg":
         small |= {"model.name": "vgg11", "model.width": 0.125, "data.size": 16}
     elif s.model.name.startswith("wrn"):
         small |= {"model.name": "wrn10", "model.width": 0.25}
@@ -107,15 +114,31 @@ def smaller(s: Settings) -> dict[str, Any]:
         small |= {"model.name": "resnet18", "model.width": 0.0625}
     else:
         small |= {"model.name": "resnet8", "model.width": 0.25}
-    if s.ticket.score:
+    told = s.ticket.options("score")
+    if s.ticket.score == "imp":
+        small |= {"ticket.rounds": 2, "ticket.rate": 0.5}
+    elif s.ticket.score:
         small |= {"ticket.density": 0.2}
     if s.ticket.rewind:
-        small |= {"ticket.rewind": 1, "ticket.pretrain": 2}
+        longer = "optim.epochs" if s.ticket.score == "imp" else "ticket.pretrain"
+        small |= {"ticket.rewind": 1 if isinstance(s.ticket.rewind, int) else "1it", longer: 2}
+    if (told.get("batch_size") or 0) > 200:
+        small |= {"ticket.batch_size": 100}
+    if told.get("early"):
+        small |= {"ticket.early": tiny(told["early"])}
     if s.sparse.plan:
         small |= {"sparse.interval": 2}
     if s.ticket.score == "mask_of" and s.source.sparse.plan:
-        small |= {"ticket.source": f"{s.ticket.options('score')['source']} sparse.interval=2"}
+        small |= {"ticket.source": f"{told['source']} sparse.interval=2"}
+    if s.ticket.score == "mask_of" and s.source.ticket.score == "imp":
+        rounds = "ticket.rounds=2 ticket.rate=0.5 ticket.rewind=1"
+        small |= {"ticket.source": f"{tiny(told['source'])} {rounds}", "ticket.density": 0.25}
     return small
+
+
+def tiny(words: str) -> str:
+    """Tell another run, on another data set as it is there, by words that need no files."""
+    return re.sub(r"data\.name=\S+", "data.name=digitsa", words)
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +166,9 @@ def call(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 
 def of(command: str, kind: str) -> bool:
     words = words_of(command)[1]
-    return kind == ("file" if any(map(is_file_name, words)) else "run" if words[0] == "run" else "key")
+    if words[0] in ("run", "ticket"):
+        return kind == ("file" if any(map(is_file_name, words)) else words[0])
+    return kind == ("file" if any(map(is_file_name, words)) else "key")
 
 
 @pytest.mark.parametrize("command", OURS)
@@ -177,6 +202,35 @@ def test_every_command_with_a_key_runs(command: str, capsys: pytest.CaptureFixtu
     run(dense)
     words = [dense.key() if w == "KEY" else w for w in words_of(command)[1]]
     assert "accuracy" in call(words, capsys)
+
+
+@pytest.mark.parametrize("command", [c for c in OURS if of(c, "ticket")])
+def test_every_command_with_a_ticket_file_runs(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The checkpoint is one as theirs, but of a small network with half its weights at 0."""
+    monkeypatch.chdir(tmp_path)
+    words = words_of(command)[1]
+    draw = torch.Generator().manual_seed(0)
+    state = initial_state("vgg11", classes=10, channels=3, generator=draw, conv_bias=True, width=0.125)
+    pruned = {
+        k: v * (torch.rand(v.shape, generator=draw) < 0.5) if v.dim() > 1 else v for k, v in state.items()
+    }
+    torch.save({"epoch": 160, "model_state_dict": pruned, "optimizer_state_dict": {}}, "30_160")
+    made = "ticket import 30_160 --layout gohil --model vgg11 conv_bias=true width=0.125"
+    out = call([*made.split(), "--to", "theirs.ticket.safetensors"], capsys)
+    if words[1] == "import":
+        at = words.index("vgg19")
+        out = call([*words[:at], "vgg11", "width=0.125", *words[at + 1 :]], capsys)
+    elif words[1] == "evaluate":
+        small = {"data.name": "digits", "data.size": "16", "data.channels": "3"}
+        out = call([*words, *(f"{k}={v}" for k, v in small.items())], capsys)
+    elif words[1] == "export":
+        ticket = {"score": "random", "density": 0.2}
+        s = parse({"data": {"subset": 200}, "ticket": ticket, "optim": {"epochs": 1}})
+        run(s)
+        out = call([s.key() if w == "KEY" else w for w in words], capsys)
+    assert "accuracy" in out or "weights kept" in out
 
 
 @pytest.mark.parametrize("command", [c for c in OURS if of(c, "file")])

@@ -9,7 +9,7 @@ import pytest
 import torch
 from test_experiment import lt, one, trainings  # noqa: F401 (a fixture)
 
-from repro import experiment, facts, optim, pool, record
+from repro import experiment, facts, keeping, optim, pool, record
 from repro.checkpoint import load_tensors
 from repro.errors import ReproError
 from repro.experiment import kept, make_ticket, run, weights_file
@@ -135,8 +135,8 @@ def test_a_stopped_dense_run_goes_on_only_if_it_has_its_snapshots(trainings: lis
     with pytest.raises(Stopped):
         run(dense, weights=True, snapshots=(1,), stop=stop_in_last_epoch)
     resume = record.folder(dense.key()) / "checkpoint.safetensors"
-    assert experiment._under_way(resume.parent, resume, (1,))["step"] == 10
-    assert experiment._under_way(resume.parent, resume, (1, 3))["step"] == 10, "epoch 3 is yet to come"
+    assert keeping.under_way(resume.parent, resume, (1,))["step"] == 10
+    assert keeping.under_way(resume.parent, resume, (1, 3))["step"] == 10, "epoch 3 is yet to come"
     run(dense, weights=True, snapshots=(2,))
     assert kept(dense, (1, 2)), "started anew, for the second epoch had gone by"
 

@@ -11,16 +11,19 @@ import torch
 from test_experiment import one, trainings  # noqa: F401 (a fixture)
 
 from repro import data, facts, materials, naming, parts, record
+from repro.batches import steps_per_epoch
 from repro.checkpoint import load_tensors
 from repro.data import DATASETS, Split
 from repro.errors import ReproError
 from repro.experiment import make_ticket, masks_file, run, weights_file
 from repro.masks import Masks
+from repro.materials import data_of, network, training_data
+from repro.optim import rate
 from repro.pool import plan
 from repro.section import nothing
 from repro.settings import Settings, parse
 from repro.tickets import needs, origin, pretraining
-from repro.train import Stopped
+from repro.train import Stopped, train
 
 
 def imp(rounds: int, **over: object) -> Settings:
@@ -149,6 +152,53 @@ def test_what_rounds_have_no_use_for_is_an_error(ticket: dict, words: str) -> No
     with pytest.raises(ReproError, match=words) as error:
         imp(1, ticket=ticket)
     assert "\n" not in str(error.value)
+
+
+# Late resetting to a step, and batch-norm scales
+
+
+def test_weights_are_rewound_to_exactly_a_step(trainings) -> None:  # noqa: F811
+    s = imp(1, ticket={"rewind": "2it"})
+    ticket, steps = make_ticket(s), steps_per_epoch(200, s.optim.batch)
+    assert steps > 2 and s.schedule == ("2it", 2)
+    dense = before(s)
+    assert needs(s)[0].snapshots == ("2it",)
+    two = network(dense, data_of(dense)).to(memory_format=torch.channels_last)  # pyright: ignore
+    calls = iter(range(10))
+    with pytest.raises(Stopped):
+        train(two, training_data(dense, torch.device("cpu")), dense, stop=lambda: next(calls) >= 2)
+    assert all(torch.equal(value, two.state_dict()[name]) for name, value in ticket.weights.items())
+    assert imp(1, ticket={"rewind": "1ep"}) == imp(1), "epochs may be spelled out"
+
+
+def test_the_rate_goes_on_from_the_step() -> None:
+    plan_, steps = {"epochs": 4, "steps": 10, "warmup": 0.0}, 10
+    for each in (True, False):
+        straight = rate("linear", {}, per_step=each, **plan_)  # pyright: ignore
+        later = rate("linear", {}, per_step=each, start=7 / steps, **plan_)  # pyright: ignore
+        assert [later(i) for i in range(20)] == [straight(i + 7) for i in range(20)]
+
+
+def test_a_step_beyond_the_run_is_one_line() -> None:
+    with pytest.raises(ReproError, match="ended before 900it; lower it") as error:
+        make_ticket(imp(1, ticket={"rewind": "900it"}))
+    assert "\n" not in str(error.value)
+    with pytest.raises(ReproError, match=r"ticket\.rewind"):
+        imp(1, ticket={"rewind": "5 steps"})
+
+
+def test_scales_of_batch_norm_are_ranked_and_pruned_on_request() -> None:
+    s = imp(2, ticket={"norms": True})
+    found = run(s)
+    ticket, plain = make_ticket(s), make_ticket(imp(2))
+    scales = set(ticket.masks) - set(plain.masks)
+    assert scales == {n for n in ticket.weights if n.endswith(".weight") and ticket.weights[n].ndim == 1}
+    assert ticket.masks.kept == math.floor(ticket.masks.total * 0.25 + 0.5)
+    assert found["density"] == pytest.approx(0.25, abs=1e-3)
+    taken = transferred(source=SOURCE + " ticket.norms=true")
+    assert make_ticket(taken).masks == ticket.masks
+    with pytest.raises(ReproError, match=r"ticket\.norms"):
+        one(ticket={"score": "snip", "density": 0.1, "norms": True})
 
 
 # Transfer

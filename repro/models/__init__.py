@@ -36,7 +36,7 @@ __all__ = [
     "prunable",
 ]
 
-Kind = Literal["conv", "linear"]
+Kind = Literal["conv", "linear", "norm"]
 Role = Literal["first", "last", "shortcut", "body"]
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
@@ -65,7 +65,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 
 @dataclass(frozen=True)
 class Layer:
-    """One prunable weight tensor: a convolution's or a linear layer's weight, never a bias or batch norm.
+    """One prunable weight tensor: a convolution's or a linear layer's weight, on request a batch norm's scales.
 
     Args:
         name: parameter name in the model's state, e.g. "features.0.weight".
@@ -87,7 +87,7 @@ class Layer:
         return math.prod(self.shape)
 
 
-def prunable(model: nn.Module) -> tuple[Layer, ...]:
+def prunable(model: nn.Module, norms: bool = False) -> tuple[Layer, ...]:
     """List the weights that may be pruned, in order of module registration.
 
     Within a residual block that order is conv1, conv2, (conv3), shortcut; several layer-wise formulas depend
@@ -96,6 +96,7 @@ def prunable(model: nn.Module) -> tuple[Layer, ...]:
 
     Args:
         model: any network of Conv2d and Linear layers.
+        norms: list the scales of batch norm too, as Gohil et al.'s code prunes them, in their places.
     """
     found = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     kin: Family = getattr(model, "family", "resnet")
@@ -111,7 +112,12 @@ def prunable(model: nn.Module) -> tuple[Layer, ...]:
             role = "shortcut"
         parameter = f"{name}.weight" if name else "weight"
         layers.append(Layer(parameter, tuple(module.weight.shape), kind, role, kin))
-    return tuple(layers)
+    if not norms:
+        return tuple(layers)
+    order = list(dict(model.named_parameters()))
+    scales = [(f"{n}.weight", m) for n, m in model.named_modules() if isinstance(m, nn.BatchNorm2d)]
+    layers += [Layer(name, tuple(m.weight.shape), "norm", "body", kin) for name, m in scales]
+    return tuple(sorted(layers, key=lambda layer: order.index(layer.name)))
 
 
 def build(

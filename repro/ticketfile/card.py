@@ -10,13 +10,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..errors import ReproError
+from ..parts import Moment
 from ..section import one_line
 from ..vet import short
 
 FORMAT = 1
 LIMIT = 4 * 2**20  # characters; the card of the largest network of the menu takes less than one hundredth
 Mode = Literal["seed", "kept", "full", "none"]
-Stage = Literal["initial", "rewound", "trained", "imported"]
+Stage = Literal["initial", "taken", "rewound", "trained", "imported"]
 Coding = Literal["bits", "gaps", "bits+zlib", "gaps+zlib"]
 Count = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -82,7 +83,7 @@ class Facts(Part):
     requested: Fraction | None = None
     seed: Count | None = None
     stage: Stage | None = "initial"
-    rewind: Count | None = None
+    rewind: Moment | None = None
     accuracy: Annotated[float, Field(ge=0, le=100)] | None = None
     settings: dict[str, Any] | None = None
 
@@ -130,7 +131,7 @@ class Card(Part):
     seed: Count | None
     init: str | None
     weights: Weights
-    rewind: Count | None
+    rewind: Moment | None
     accuracy: Annotated[float, Field(ge=0, le=100)] | None
     settings: dict[str, Any] | None
     origin: dict[str, Any]

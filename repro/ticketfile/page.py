@@ -40,7 +40,11 @@ def facts_told(card: Card) -> dict[str, str]:
         + ("" if asked is None else f"; asked for {asked:g}"),
         "seed": None if card.seed is None else f"{card.seed}, initial weights by {card.init}",
         "weights": " ".join(filter(None, [card.weights.stage, f"(stored: {WEIGHTS[card.weights.mode]})"])),
-        "rewound to": None if card.rewind is None else f"epoch {card.rewind}",
+        "rewound to": None
+        if card.rewind is None
+        else f"{card.rewind}"
+        if isinstance(card.rewind, str)
+        else f"epoch {card.rewind}",
         "accuracy": None
         if card.accuracy is None
         else f"{card.accuracy:.2f} % of the test images, as recorded",

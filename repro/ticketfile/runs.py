@@ -54,10 +54,12 @@ def first(s: Settings) -> tuple[Ticket, Facts]:
     Raises:
         ReproError: when the run is dense, or its ticket cannot be made.
     """
+    if s.ticket.norms:
+        raise ReproError("ticket.norms: ticket files hold no masks of batch-norm scales; remove it")
     ticket = make_ticket(s)
-    stage = {"init": "initial"}.get(s.ticket.weights, s.ticket.weights)
+    stage = {"init": "initial", "start": "taken"}.get(s.ticket.weights, s.ticket.weights)
     rewind = s.ticket.rewind if s.ticket.weights == "rewound" else None
-    return ticket, _facts(s, s.ticket.density, stage=stage, rewind=rewind)
+    return ticket, _facts(s, s.ticket.target, stage=stage, rewind=rewind)
 
 
 def final(s: Settings) -> tuple[Ticket, Facts]:

@@ -1,0 +1,77 @@
+"""What a run keeps of its weights: at its end, after some epochs or steps, and while it is under way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from . import checkpoint, record
+from .parts import Moment
+from .settings import Settings
+from .train import AfterEpoch
+
+
+def weights_file(folder: Path, after: Moment | None = None) -> Path:
+    """Name the file of a run's weights, after so many epochs (or steps, as "500it"), or (None) the last."""
+    return folder / ("weights.safetensors" if after is None else f"weights-{after}.safetensors")
+
+
+def masks_file(folder: Path) -> Path:
+    """Name the file of the masks that a run ended with."""
+    return folder / "masks-final.safetensors"
+
+
+def snapshots_in(folder: Path) -> list[Moment]:
+    """List after which epochs and steps the weights of a run are here."""
+    names = [path.stem.removeprefix("weights-") for path in folder.glob("weights-*.safetensors")]
+    return [int(n) if n.isdecimal() else n for n in names if n.removesuffix("it").isdecimal()]
+
+
+def kept(s: Settings, snapshots: Iterable[Moment] = ()) -> bool:
+    """Tell whether the trained weights of a run are here, those after each of some epochs, and its last masks.
+
+    A run that diverged has no later ones, and does not get them by another training.
+    """
+    folder = record.folder(s.key())
+    dense = s.ticket.score is None and s.sparse.plan is None
+    if not weights_file(folder).exists() or not (dense or masks_file(folder).exists()):
+        return False
+    return all(weights_file(folder, n).exists() for n in snapshots) or not _finished(folder)
+
+
+def _finished(folder: Path) -> bool:
+    return record.read(folder / "record.json")["status"] == "done" if (folder / "DONE").exists() else True
+
+
+def under_way(folder: Path, resume: Path, snapshots: Sequence[Moment]) -> dict[str, Any]:
+    """Read what a checkpoint knows of its run; one that is past a snapshot which is missing is dropped."""
+    past = checkpoint.read_about(resume) if resume.exists() else {}
+    done = len(past.get("curve", ()))
+    passed = [
+        n for n in snapshots if (n <= done if isinstance(n, int) else int(n[:-2]) <= past.get("step", 0))
+    ]
+    if any(not weights_file(folder, n).exists() for n in passed):
+        resume.unlink()
+        return {}
+    return past
+
+
+def keeper(folder: Path, wanted: Sequence[int], unit: str) -> AfterEpoch:
+    """Make the function that keeps weights after some epochs, or (unit "it") steps."""
+
+    def keep(done: int, model: torch.nn.Module) -> None:
+        if done in wanted:
+            checkpoint.save_tensors(folder / f"weights-{done}{unit}.safetensors", model.state_dict())
+
+    return keep
+
+
+def keepers(folder: Path, snapshots: Sequence[Moment]) -> dict[str, AfterEpoch]:
+    """Make the functions that `train` calls after epochs and steps, by the names of its arguments."""
+    return {
+        "after_epoch": keeper(folder, [n for n in snapshots if isinstance(n, int)], ""),
+        "after_step": keeper(folder, [int(n[:-2]) for n in snapshots if isinstance(n, str)], "it"),
+    }
