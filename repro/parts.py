@@ -83,7 +83,7 @@ class Ticket(Section):
         if self.score != "imp":
             return self.density
         told = self.options("score")
-        return (1 - told["rate"]) ** told["rounds"]
+        return round((1 - told["rate"]) ** told["rounds"], 12)
 
     @property
     def sees_data(self) -> bool:

@@ -57,7 +57,11 @@ def test_published_tickets_load_and_are_what_their_card_says(path: Path) -> None
     assert ticket.masks.density == card.density.realised
     initial = ticketfile.rebuild(card)
     assert initial.keys() == ticket.weights.keys()
-    same = all(torch.equal(initial[name], ticket.weights[name]) for name in initial)
+    masks = {name: ticket.masks.get(name, torch.tensor(True)) for name in initial}
+    pairs = (
+        (initial[n] * m, ticket.weights[n] * m) for n, m in masks.items()
+    )  # another processor may round otherwise
+    same = all(torch.allclose(one, other, atol=1e-5) for one, other in pairs)
     assert same == (card.weights.stage == "initial")
     assert path.stat().st_size < 20_000
 
@@ -78,7 +82,7 @@ def test_table_lists_published_tickets_first_and_says_what_their_cards_do(projec
     assert _cells(text, "digitsb-resnet8-snip-trained")[1:] == (
         ["SNIP", "Digits b", "ResNet-8, width 0.5", "4.665 %", "10", size, "trained, kept", "0", "55.74 %"]
     )
-    assert _cells(text, "digitsb-resnet8-erk")[-3:] == ["initial, seed", "0", "—"]
+    assert _cells(text, "digitsb-resnet8-erk")[-3:] == ["initial, kept", "0", "—"]
     assert _cells(text, "a")[0].endswith("(this machine)")
     for path in PUBLISHED:
         assert f"```console\n$ {ticketfile.load(path)[1].provenance.command}\n```" in text
