@@ -12,6 +12,21 @@ from typing import Any
 CIFAR = {"augment": "crop_flip"}
 TINY = CIFAR | {"name": "tinyimagenet"}
 
+RIGL: dict[str, Any] = {
+    "data": {"augment": "reflect_crop_flip", "validation": 0.1},
+    "optim": {
+        "epochs": 250,
+        "batch": 128,
+        "lr": 0.1,
+        "weight_decay": 5e-4,
+        "decay_1d": False,
+        "nesterov": True,
+        "per_step": True,
+        "gamma": 0.2,
+        "milestones": [30000 / 88000, 60000 / 88000],
+    },
+}
+
 RECIPES: dict[str, dict[str, Any]] = {
     # Su et al. 2020, authors' code: weight decay on everything, no Nesterov momentum
     "su2020": {"data": CIFAR, "optim": {"epochs": 160, "batch": 64, "lr": 0.1, "weight_decay": 1e-4}},
@@ -81,36 +96,10 @@ RECIPES: dict[str, dict[str, Any]] = {
         },
     },
     # RigL replication, WRN-22-2 on CIFAR-10: 45,000 training images, 352 steps an epoch; no decay on 1-D tensors
-    "rigl-cifar10": {
-        "data": {"augment": "reflect_crop_flip", "validation": 0.1},
-        "optim": {
-            "epochs": 250,
-            "batch": 128,
-            "lr": 0.1,
-            "weight_decay": 5e-4,
-            "decay_1d": False,
-            "nesterov": True,
-            "per_step": True,
-            "gamma": 0.2,
-            "milestones": [30000 / 88000, 60000 / 88000],
-        },
-    },
+    "rigl-cifar10": RIGL,
     # the same for gradual pruning and its lottery tickets: 10 epochs of warm-up, after which the schedule begins
-    "rigl-cifar10-pruning": {
-        "data": {"augment": "reflect_crop_flip", "validation": 0.1},
-        "optim": {
-            "epochs": 250,
-            "batch": 128,
-            "lr": 0.1,
-            "weight_decay": 5e-4,
-            "decay_1d": False,
-            "nesterov": True,
-            "warmup": 10,
-            "per_step": True,
-            "gamma": 0.2,
-            "milestones": [30000 / 84480, 60000 / 84480],
-        },
-    },
+    "rigl-cifar10-pruning": RIGL
+    | {"optim": RIGL["optim"] | {"warmup": 10, "milestones": [30000 / 84480, 60000 / 84480]}},
     # RigL replication, ResNet-50 on CIFAR-100: 45,000 training images, 352 steps an epoch, 1,760 of warm-up
     "rigl-cifar100": {
         "data": {"augment": "resized_crop_flip", "normalise": "s003", "validation": 0.1},

@@ -124,17 +124,21 @@ def sized(path: Path, limit: int) -> bytes:
     return raw
 
 
-def _number(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"{text} is no finite number")
-    return value
+def strict_json(text: str, digits: int) -> Any:
+    """Read JSON whose numbers are finite, and whole ones of at most so many digits; raise ValueError otherwise."""
 
+    def number(word: str) -> float:
+        value = float(word)
+        if not math.isfinite(value):
+            raise ValueError(f"{word} is no finite number")
+        return value
 
-def _whole(text: str) -> int:
-    if len(text) > 16:
-        raise ValueError("a whole number of more than 16 digits")
-    return int(text)
+    def whole(word: str) -> int:
+        if len(word) > digits:
+            raise ValueError(f"a whole number of more than {digits} digits")
+        return int(word)
+
+    return json.loads(text, parse_float=number, parse_int=whole, parse_constant=number)
 
 
 def load(path: Path) -> tuple[dict[str, Any], Settings]:
@@ -146,7 +150,7 @@ def load(path: Path) -> tuple[dict[str, Any], Settings]:
     """
     try:
         text = sized(path, RECORD_LIMIT).decode()
-        found = json.loads(text, parse_float=_number, parse_int=_whole, parse_constant=_number)
+        found = strict_json(text, 16)
         plain = json.dumps(found, ensure_ascii=False)
         plain.encode()  # half a surrogate pair is no text
     except (ValueError, RecursionError) as error:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ..errors import ReproError
 from ..parts import Moment
 from ..section import one_line
-from ..vet import short
+from ..vet import short, strict_json
 
 FORMAT = 1
 LIMIT = 4 * 2**20  # characters; the card of the largest network of the menu takes less than one hundredth
@@ -172,7 +172,7 @@ def plain(text: str) -> dict[str, Any]:
     if len(text) > LIMIT:
         raise ReproError(f"its card is longer than {LIMIT} characters")
     try:
-        found = json.loads(text, parse_float=_number, parse_int=_whole, parse_constant=_number)
+        found = strict_json(text, 19)
         shown = json.dumps(found, ensure_ascii=False)
         shown.encode()  # half a surrogate pair is no text
     except (ValueError, RecursionError) as error:
@@ -201,16 +201,3 @@ def read(raw: dict[str, Any]) -> Card:
 def printable(error: object) -> str:
     """Spell a text that may hold a stranger's words so that a terminal only shows it."""
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in str(error))
-
-
-def _number(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"{text} is no finite number")
-    return value
-
-
-def _whole(text: str) -> int:
-    if len(text) > 19:
-        raise ValueError("a whole number of more than 19 digits")
-    return int(text)
