@@ -49,6 +49,8 @@ def _parser() -> _Parser:
         made.add_argument(
             "--keep-weights", action="store_true", help="keep the trained weights of tickets too"
         )
+        told = "with --keep-weights: also those after, e.g., 2,500it,every10 (epochs, steps, every so many epochs)"
+        made.add_argument("--snapshots", metavar="LIST", default="", help=told)
     add(do.status).add_argument("files", nargs="*", type=Path, metavar="FILE.yaml")
     add(do.show).add_argument("key", help="the key of a run, or its first letters")
     add(do.evaluate).add_argument("key", help="the key of a run, or its first letters")

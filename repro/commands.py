@@ -52,9 +52,11 @@ def _make(planned: Sequence[Any], args: argparse.Namespace) -> None:
     """Make runs, show their results, and end with an error if one failed."""
     from .pool import run_all
 
-    frame = run_all(
-        planned, workers=args.workers, budget=args.budget, track=args.track, weights=args.keep_weights
-    )
+    snapshots = [word for word in args.snapshots.split(",") if word]
+    if snapshots and not args.keep_weights:
+        raise ReproError("--snapshots: used only with --keep-weights; add that")
+    how = {"workers": args.workers, "budget": args.budget, "track": args.track}
+    frame = run_all(planned, **how, weights=args.keep_weights, snapshots=snapshots)
     _table(frame[SHOWN].round({"accuracy": 2}).to_dict("records"))
     if args.track:
         from .track import watch

@@ -28,6 +28,7 @@ def imp(
     rate: Part = 0.2,
     by: Literal["magnitude", "snip"] = "magnitude",
     early: str | None = None,
+    nested: bool = True,
 ) -> None:
     """Prune a share of what is left after each of several trainings (iterative magnitude pruning).
 
@@ -39,10 +40,12 @@ def imp(
         rounds: how often has been pruned.
         rate: share of the weights left that each round removes.
         by: which go: the smallest after training, or those whose connection sensitivity is least then (iterative
-            SNIP, as the second replication of Morcos et al. has it; ours only ranks what is left, so that masks are
-            nested, where theirs ranks all weights anew).
+            SNIP, as the fork of Gohil et al.'s code has it).
         early: words `section.key=value` that tell another dense run from this one's, whose early weights every
             round starts from instead, e.g. "data.name=cifar10a": the transfer of initial weights alone.
+        nested: rank what the round before kept; else all weights anew. The fork's iterative SNIP ranks all, on weights
+            drawn anew (so does `by` "snip" then), but trains the intersection with the earlier masks, and so ends
+            sparser than it says; ours keeps what it says.
     """
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 
 from . import checkpoint, record
+from .errors import ReproError
 from .parts import Moment
 from .settings import Settings
 from .train import AfterEpoch
@@ -22,6 +24,31 @@ def weights_file(folder: Path, after: Moment | None = None) -> Path:
 def masks_file(folder: Path) -> Path:
     """Name the file of the masks that a run ended with."""
     return folder / "masks-final.safetensors"
+
+
+def moments(words: Iterable[str], length: int) -> tuple[Moment, ...]:
+    """Read after which epochs or steps weights are wanted.
+
+    Args:
+        words: "2" or "2ep" for epochs, "500it" for steps, "every10" for every tenth epoch.
+        length: of the training in epochs.
+
+    Raises:
+        ReproError: for a word that is none of these, or an epoch beyond the training.
+    """
+    found: set[Moment] = set()
+    for word in words:
+        each = re.fullmatch(r"(every|)([1-9]\d{0,8})(ep|it|)", word)
+        if not each or (each[1] and each[3] == "it"):
+            raise ReproError(f"--snapshots {word}: no moment of a training; write e.g. 2, 500it or every10")
+        number = int(each[2])
+        if each[3] == "it":
+            found.add(word)
+        elif number > length:
+            raise ReproError(f"--snapshots {word}: the training ends after {length} epochs; lower it")
+        else:
+            found |= set(range(number, length + 1, number)) if each[1] else {number}
+    return tuple(sorted(found, key=str))
 
 
 def snapshots_in(folder: Path) -> list[Moment]:

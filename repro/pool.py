@@ -17,8 +17,8 @@ from . import files, flight, paths, record
 from . import track as curves
 from .data.store import require
 from .errors import ReproError
-from .experiment import kept
 from .facts import head, method_of
+from .keeping import kept, moments
 from .materials import device
 from .parts import Moment
 from .progress import Waiting
@@ -29,15 +29,21 @@ from .workers import Event, Job, lanes
 Todo = dict[str, Job]
 
 
-def plan(runs: Sequence[Settings], weights: bool = False) -> Todo:
+def plan(runs: Sequence[Settings], weights: bool = False, snapshots: Sequence[str] = ()) -> Todo:
     """List what must be trained, in the order asked for: missing runs (or weights), each after what it needs.
 
-    Dense runs that others need keep their weights.
+    Runs that others need keep their weights.
+
+    Args:
+        runs: what is wanted.
+        weights: keep the trained weights.
+        snapshots: and, with `weights`, those after these moments, see `keeping.moments`.
     """
     todo: Todo = {}
     for s in unique(runs):
-        if not record.find(s.key()) or (weights and not kept(s)):
-            _add(todo, Need(s), weights)
+        after = moments(snapshots, s.optim.length)
+        if not record.find(s.key()) or (weights and not kept(s, after)):
+            _add(todo, Need(s, after), weights)
     return todo
 
 
@@ -114,6 +120,7 @@ def run_all(
     budget: float | None = None,
     track: str | None = None,
     weights: bool = False,
+    snapshots: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Train what is missing of `runs` and give one table row for each; one that fails does not stop the others.
 
@@ -125,6 +132,7 @@ def run_all(
             call goes on from there.
         track: "tensorboard" or "wandb": write the curves of all runs, those under way epoch by epoch.
         weights: keep the trained weights, of tickets too; a finished run without them is trained again.
+        snapshots: with `weights`, keep those after these moments too, e.g. ["2", "500it", "every10"].
 
     Raises:
         ReproError: when data, or the library to track with, are missing, a worker died, or the build folder
@@ -133,7 +141,11 @@ def run_all(
     if track:
         curves.require(track)
     runs = unique(runs)
-    todo = {key: job._replace(track=track) for key, job in plan(runs, weights).items()} if train else {}
+    todo = (
+        {key: job._replace(track=track) for key, job in plan(runs, weights, snapshots).items()}
+        if train
+        else {}
+    )
     ended = _train(todo, workers, budget) if todo else {}
     if track:
         curves.catch_up(track, ((s, record.read(path)) for s in runs if (path := record.find(s.key()))))

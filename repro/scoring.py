@@ -67,7 +67,7 @@ def score(s: Settings, data: Data, trained: Weights | None, pause: Pause) -> Mas
 
 
 def prune_again(s: Settings, data: Data, trained: Weights, kept: Masks | None, pause: Pause) -> Masks:
-    """Rank by the trained weights what the round before kept; what it pruned stays so.
+    """Rank by the trained weights what the round before kept; what it pruned stays so, unless asked otherwise.
 
     Differs from the replication of Morcos et al., whose threshold is interpolated between two weights: ours keeps an
     exact number. Batch-norm scales, which its code prunes too, are left alone as in the paper, unless asked for.
@@ -80,11 +80,12 @@ def prune_again(s: Settings, data: Data, trained: Weights, kept: Masks | None, p
         pause: see `score`.
     """
     ctx = _context(s, data, trained, pause)
-    by = s.ticket.options("score")["by"]
-    if by == "snip":
+    told = s.ticket.options("score")
+    if told["by"] == "snip":
         ctx.model.load_state_dict(dict(trained))
-    scores = SCORES[by](ctx)
-    if kept:
+    anew = {"reinit": "xavier_normal"} if told["by"] == "snip" and not told["nested"] else {}
+    scores = SCORES[told["by"]](ctx, **anew)
+    if kept and told["nested"]:
         scores = {name: x.masked_fill(~kept[name].to(x.device), -1.0) for name, x in scores.items()}
     return choose(
         scores,
@@ -103,10 +104,11 @@ def _context(s: Settings, data: Data, trained: Weights | None, pause: Pause) -> 
     model.register_forward_pre_hook(lambda *_: pause())  # copied with the model: every score comes through
     split = corrupted(data.train, s, data.classes) if s.ticket.sees_data else data.train
     sample, batch = samplers(split, data, s, where)
+    rounds = s.ticket.options("score").get("rounds", 1)
     return Context(
         model=model,
         layers=prunable(model, s.ticket.norms),
-        generator=stream(s.seed, "ticket"),
+        generator=stream(s.seed, "ticket", *([rounds] if rounds > 1 else [])),
         shape=data.shape,
         classes=data.classes,
         sample=sample,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Iterator
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from test_experiment import one, trainings  # noqa: F401 (a fixture)
 
 from repro import data, facts, materials, naming, parts, record
@@ -16,10 +19,13 @@ from repro.checkpoint import load_tensors
 from repro.data import DATASETS, Split
 from repro.errors import ReproError
 from repro.experiment import make_ticket, masks_file, run, weights_file
+from repro.keeping import moments
 from repro.masks import Masks
 from repro.materials import data_of, network, training_data
 from repro.optim import rate
-from repro.pool import plan
+from repro.pool import plan, run_all
+from repro.rng import stream
+from repro.scoring import prune_again
 from repro.section import nothing
 from repro.settings import Settings, parse
 from repro.tickets import needs, origin, pretraining
@@ -101,6 +107,52 @@ def test_by_sensitivity_masks_are_nested_and_others() -> None:
     first, second = (make_ticket(imp(r, ticket=small)).masks for r in (1, 2))
     assert all((mask <= first[name]).all() for name, mask in second.items())
     assert first != make_ticket(imp(1)).masks and first.kept == make_ticket(imp(1)).masks.kept
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 99), st.sampled_from(["magnitude", "snip"]), st.floats(0.05, 0.9), st.booleans())
+def test_whatever_was_trained_and_kept_rounds_are_nested_and_exact(seed, by, share, ties) -> None:
+    """Even where weights are equal, or zero where they live."""
+    s = imp(2, seed=seed, ticket={"by": by, "rate": share})
+    own, generator = network(s, data_of(s)).state_dict(), stream(seed, "trained")
+    trained = {n: torch.randn(v.shape, generator=generator) if v.ndim > 1 else v for n, v in own.items()}
+    first = Masks(
+        {n: torch.rand(v.shape, generator=generator) > share for n, v in trained.items() if v.ndim > 1}
+    )
+    if ties:
+        trained = {n: v.sign() if v.ndim > 1 else v for n, v in trained.items()}
+    found = prune_again(s, data_of(s), trained, first, lambda: None)
+    wanted = math.floor(first.total * s.ticket.target + 0.5)
+    assert found.kept == wanted
+    if wanted <= first.kept:
+        assert all((mask <= first[name]).all() for name, mask in found.items())
+
+
+def test_on_request_every_round_ranks_all_weights_anew() -> None:
+    both = [make_ticket(imp(r, ticket={"by": "snip", "nested": False})).masks for r in (1, 2)]
+    assert both[1].kept == make_ticket(imp(2, ticket={"by": "snip"})).masks.kept
+    assert any((mask & ~both[0][name]).any() for name, mask in both[1].items())
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [(["2"], (2,)), (["2ep", "4"], (2, 4)), (["every2"], (2, 4)), (["3it", "every3"], (3, "3it")), ([], ())],
+)
+def test_moments_are_epochs_steps_or_every_so_many(words: list[str], found: tuple) -> None:
+    assert moments(words, 5) == found
+
+
+@pytest.mark.parametrize("word", ["0", "x", "everyit", "every3it", "-1", "6", "1.5"])
+def test_other_moments_are_one_line(word: str) -> None:
+    with pytest.raises(ReproError, match=re.escape(f"--snapshots {word}: ")):
+        moments([word], 5)
+
+
+def test_snapshots_are_kept_on_request() -> None:
+    s = one(ticket={"score": "snip", "density": 0.3}, optim__epochs=2)
+    run_all([s], weights=True, snapshots=["1", "3it"])
+    names = {path.name for path in record.folder(s.key()).glob("weights*")}
+    assert names == {"weights.safetensors", "weights-1.safetensors", "weights-3it.safetensors"}
 
 
 def test_a_killed_round_goes_on_and_the_rounds_before_it_are_not_made_again(trainings) -> None:  # noqa: F811
