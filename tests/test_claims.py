@@ -69,7 +69,8 @@ def test_every_claim_of_the_sections_is_there():
         f"{w}-{i}" for w in ("answer42", "frankle2020") for i in (1, 2)
     }
     expected |= {f"rigl2020-{i}" for i in ("1", "1b", "2", "3", "4", "5", "6", "7")}
-    expected |= {f"rigl-repro-{i}" for i in (1, 2, 3, 4, 6)} | {"morcos2019-1", "morcos2019-4", "gohil2020-1"}
+    expected |= {f"rigl-repro-{i}" for i in (1, 2, 3, 4, 6)} | {f"morcos2019-{i}" for i in (1, 3, 4)}
+    expected |= {f"gohil2020-{i}" for i in (1, 2, 3)} | {"snip2018-1"}
     assert set(known) == expected
     sections = {"random-tickets", "corrupted-data", "layerwise-rearrange", "partially-trained"}
     sections |= {"winning-tickets", "rigl", "rigl-original", "rigl-layers", "rigl-tickets", "rigl-tuning"}
@@ -99,7 +100,8 @@ def test_every_claim_of_the_sections_is_there():
     }
     margins |= {"rigl-repro-3": 0.0, "rigl-repro-4": 0.0, "rigl-repro-6": 1.0}
     assert {name: known[name].margin for name in margins} == margins
-    margins |= {"morcos2019-1": 1.0, "morcos2019-4": 1.0, "gohil2020-1": 1.0}
+    margins |= {"morcos2019-1": 1.0, "morcos2019-3": 1.0, "morcos2019-4": 1.0, "snip2018-1": 1.0}
+    margins |= {"gohil2020-1": 1.0, "gohil2020-2": 0.0, "gohil2020-3": 1.5}
     assert set(margins) == expected
 
 

@@ -73,6 +73,10 @@ TICKETS: dict[str, Style] = {
     "imp@trained": Style("IMP, learning-rate rewinding", "#661100", (7, 1, 0.0)),
     "imp@rewound from digitsa": Style("IMP from early weights of Digits a", "#4477aa", (8, 1, 0.0)),
     "mask_of(imp@rewound from digitsa)@start": Style("Ticket from Digits a", "#0b6e99", (10, 1, 0.0)),
+    "mask_of(imp@rewound from adam)@start": Style("Ticket from Adam", "#9d0f5c", (11, 1, 0.0)),
+    "mask_of(imp@rewound from cifar100)@start": Style("Ticket from CIFAR-100", "#3b3b9a", (12, 1, 0.0)),
+    "mask_of(imp@rewound from cifar10)@start": Style("Ticket from CIFAR-10", "#2f7f7f", (13, 1, 0.0)),
+    "mask_of(imp@rewound from cifar10a)@start": Style("Ticket from CIFAR-10a", "#6a8f00", (14, 1, 0.0)),
     "imp:snip@rewound": Style("Iterative SNIP", "#0f5c2f", (3, 1, 0.0)),
 }
 
