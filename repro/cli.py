@@ -43,14 +43,7 @@ def _parser() -> _Parser:
         made.add_argument(
             "--budget", type=_duration, metavar="TIME", help="stop cleanly after, e.g., 9m or 1h30m"
         )
-    for made in (words, queue):
-        made.add_argument("--dry-run", action="store_true", help="list the runs and start none")
-        made.add_argument("--track", metavar="KIND", help="write curves for tensorboard or wandb (offline)")
-        made.add_argument(
-            "--keep-weights", action="store_true", help="keep the trained weights of tickets too"
-        )
-        told = "with --keep-weights: also those after, e.g., 2,500it,every10 (epochs, steps, every so many epochs)"
-        made.add_argument("--snapshots", metavar="LIST", default="", help=told)
+    _what_to_keep(words, queue)
     add(do.status).add_argument("files", nargs="*", type=Path, metavar="FILE.yaml")
     add(do.show).add_argument("key", help="the key of a run, or its first letters")
     add(do.evaluate).add_argument("key", help="the key of a run, or its first letters")
@@ -94,6 +87,18 @@ def _tickets(commands: Any, add: Callable[..., _Parser]) -> None:
     sent.add_argument("repo", metavar="REPO_ID", help="OWNER/NAME")
     sent.add_argument("--private", action="store_true", help="make a new repository private")
     sent.add_argument("--replace", action="store_true", help="write over a README that is there")
+
+
+def _what_to_keep(*trainings: _Parser) -> None:
+    """Add the options of commands that train runs as they are asked for."""
+    for made in trainings:
+        made.add_argument("--dry-run", action="store_true", help="list the runs and start none")
+        made.add_argument("--track", metavar="KIND", help="write curves for tensorboard or wandb (offline)")
+        made.add_argument(
+            "--keep-weights", action="store_true", help="keep the trained weights of tickets too"
+        )
+        told = "with --keep-weights: also those after, e.g., 2,500it,every10 (epochs, steps, every so many epochs)"
+        made.add_argument("--snapshots", metavar="LIST", default="", help=told)
 
 
 def _search(add: Callable[..., _Parser]) -> _Parser:
