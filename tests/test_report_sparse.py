@@ -73,6 +73,10 @@ def test_every_method_of_dynamic_training_has_a_look_of_its_own():
 @pytest.mark.parametrize(
     ("name", "label"),
     [
+        ("imp@rewound from cifar10a", "IMP (winning ticket), early weights of CIFAR-10a"),
+        ("mask_of(imp@rewound from svhn)@start", "Ticket from SVHN"),
+        ("mask_of(imp@rewound from rmsprop)@trained", "Ticket from Rmsprop, trained weights"),
+        ("mask_of(imp@rewound from svhn)", "Ticket from SVHN, initial weights"),
         ("erk", "Random, ERK"),
         ("uniform", "Random, uniform"),
         ("rigl:erk", "RigL (ERK)"),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
-from .menus import MOVING, Style
+from .menus import DATA, MOVING, Style
 
-EQUAL = " at equal FLOPs"
+EQUAL, FROM = " at equal FLOPs", " from "
+TAKEN = re.compile(r"mask_of\(.+ from (\w+)\)(?:@(\w+))?")
 ORIGINS = ("Random, ", "Static, ")
 SIGNS = "+:@*/"
 
@@ -22,6 +24,12 @@ def read_name(menu: Mapping[str, Style], name: str) -> str:
         return menu[name].label
     if name.endswith(EQUAL):
         return read_name(menu, name.removesuffix(EQUAL)) + EQUAL
+    if taken := TAKEN.fullmatch(name):
+        begun = {"start": "", None: ", initial weights"}.get(taken[2], f", {taken[2]} weights")
+        return f"Ticket from {DATA.get(taken[1], taken[1].capitalize())}{begun}"
+    if FROM in name:
+        known, _, where = name.rpartition(FROM)
+        return f"{read_name(menu, known)}, early weights of {DATA.get(where, where)}"
     known, _, settings = name.partition("~")
     if known and settings:
         words = [word.replace("=", " ").replace("_", " ") for word in settings.split(",")]
