@@ -37,6 +37,7 @@ def _parser() -> _Parser:
     words.add_argument("--print", action="store_true", help="print all settings of the runs and start none")
     queue = add(do.batch)
     queue.add_argument("files", nargs="+", type=Path, metavar="FILE.yaml")
+    queue.set_defaults(print=False)
     search = _search(add)
     for made in (words, queue, search):
         made.add_argument("--workers", type=_count, help="runs in flight; default: chosen for the machine")

@@ -41,10 +41,10 @@ def batch(args: argparse.Namespace) -> None:
 
 
 def _make_or_list(planned: Sequence[Any], args: argparse.Namespace) -> None:
-    if getattr(args, "print", False) or args.dry_run:
+    if args.print or args.dry_run:
         from .listing import list_runs, print_settings
 
-        return print_settings(planned) if getattr(args, "print", False) else list_runs(planned)
+        return print_settings(planned) if args.print else list_runs(planned)
     return _make(planned, args)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 
 from . import checkpoint, record
 from .errors import ReproError
-from .parts import Moment
+from .parts import Moment, steps_of
 from .settings import Settings
 from .train import AfterEpoch
 
@@ -78,7 +78,9 @@ def under_way(folder: Path, resume: Path, snapshots: Sequence[Moment]) -> dict[s
     past = checkpoint.read_about(resume) if resume.exists() else {}
     done = len(past.get("curve", ()))
     passed = [
-        n for n in snapshots if (n <= done if isinstance(n, int) else int(n[:-2]) <= past.get("step", 0))
+        n
+        for n in snapshots
+        if (n <= done if isinstance(n, int) else (steps_of(n) or 0) <= past.get("step", 0))
     ]
     if any(not weights_file(folder, n).exists() for n in passed):
         resume.unlink()
@@ -86,19 +88,16 @@ def under_way(folder: Path, resume: Path, snapshots: Sequence[Moment]) -> dict[s
     return past
 
 
-def keeper(folder: Path, wanted: Sequence[int], unit: str) -> AfterEpoch:
-    """Make the function that keeps weights after some epochs, or (unit "it") steps."""
-
-    def keep(done: int, model: torch.nn.Module) -> None:
-        if done in wanted:
-            checkpoint.save_tensors(folder / f"weights-{done}{unit}.safetensors", model.state_dict())
-
-    return keep
-
-
 def keepers(folder: Path, snapshots: Sequence[Moment]) -> dict[str, AfterEpoch]:
     """Make the functions that `train` calls after epochs and steps, by the names of its arguments."""
-    return {
-        "after_epoch": keeper(folder, [n for n in snapshots if isinstance(n, int)], ""),
-        "after_step": keeper(folder, [int(n[:-2]) for n in snapshots if isinstance(n, str)], "it"),
-    }
+
+    def keeper(wanted: Mapping[int, Moment]) -> AfterEpoch:
+        def keep(done: int, model: torch.nn.Module) -> None:
+            if done in wanted:
+                checkpoint.save_tensors(weights_file(folder, wanted[done]), model.state_dict())
+
+        return keep
+
+    steps = {n: moment for moment in snapshots if (n := steps_of(moment)) is not None}
+    epochs: dict[int, Moment] = {n: n for n in snapshots if isinstance(n, int)}
+    return {"after_epoch": keeper(epochs), "after_step": keeper(steps)}

@@ -153,9 +153,8 @@ class Mover:
 
     def _budget(self, spec: Prune, number: int) -> int:
         """Count the weights that the layers which may be pruned keep after an update."""
-        first, last = (self.plan.begin * self.steps, self._last(spec))
-        progress = min(1.0, (number - first) / max(1.0, last - first))
-        progress = 1.0 if number >= last else progress
+        first, last = self.plan.begin * self.steps, self._last(spec)
+        progress = 1.0 if number >= last else (number - first) / max(1.0, last - first)
         target = cubic(self.first.density, spec.density, progress)
         kept = self.masks.kept_per_layer()
         still = self.masks.kept - sum(kept[name] for name in self._moving)
@@ -200,14 +199,16 @@ class Mover:
     def _share_now(self) -> float:
         return measure.flops(self._macs, self.masks.layer_densities())["ratio"]
 
+    def _seen(self) -> dict[str, int]:
+        return {name: int(places.count_nonzero()) for name, places in self.explored.items()}
+
     def row(self) -> dict[str, float | None]:
         """Say what the epoch that ends has done to the masks, for the curve, and begin the next."""
-        seen = sum(int(places.count_nonzero()) for places in self.explored.values())
         found = {
             "density": self.masks.density,
             "alpha": self.about["alpha"],
             "replaced": self.about["replaced"],
-            "explored": seen / self.masks.total,
+            "explored": sum(self._seen().values()) / self.masks.total,
             "overlap_first": self.masks.overlap(self.first),
             "overlap_before": self.masks.overlap(self._before),
             "flops_ratio": self._share,
@@ -224,7 +225,7 @@ class Mover:
             and explored_layers: by layer; share: the forward pass over that of the dense network, mean over steps;
             spent: the cost of all steps in forward passes of the dense network.
         """
-        seen = {name: int(places.count_nonzero()) for name, places in self.explored.items()}
+        seen = self._seen()
         counts = {k: self.about[k] for k in ("updates", "dense_gradients", "steps", "spent")}
         share = self.about["share"] / max(1, self.about["steps"])
         by_layer = {name: n / self.masks[name].numel() for name, n in seen.items()}

@@ -66,6 +66,11 @@ def _elsewhere(found: Mapping[str, Mapping[str, Any]]) -> str:
     return "".join(f" from {name}" for name in names if name)
 
 
+def left_after(rounds: int, rate: float) -> float:
+    """Give the share of weights left after rounds of pruning, without the noise of its last digits."""
+    return round((1 - rate) ** rounds, 12)
+
+
 def density(s: Mapping[str, Any]) -> float:
     """Look up the density that a run ends at: of its mask, or for a small dense network of its parameters."""
     ending = (s.get("sparse") or {}).get("density")
@@ -73,5 +78,5 @@ def density(s: Mapping[str, Any]) -> float:
         return ending
     ticket = s["ticket"]
     if ticket["score"] == "imp":
-        return round((1 - ticket["rate"]) ** ticket["rounds"], 12)
+        return left_after(ticket["rounds"], ticket["rate"])
     return s["model"].get("small", 1.0) if ticket["score"] is None else ticket["density"]

@@ -14,6 +14,7 @@ from .data.augment import AUGMENTATIONS
 from .errors import ReproError
 from .from_runs import FROM_RUNS, UNUSED
 from .models import MODELS
+from .naming import left_after
 from .optim import OPTIMIZERS, SCHEDULES
 from .pruners import ALLOCATIONS, SCORES, needs_data, needs_pretraining
 from .section import Section, nothing
@@ -24,6 +25,11 @@ Density = Annotated[float, Field(gt=0, le=1)]
 Moment = (
     Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern=r"^[1-9][0-9]{0,8}it$")]
 )  # epochs, or "500it"
+
+
+def steps_of(moment: Moment) -> int | None:
+    """Give the steps that a moment such as "500it" counts; None where it counts epochs."""
+    return int(moment.removesuffix("it")) if isinstance(moment, str) else None
 
 
 class Data(Section):
@@ -83,7 +89,7 @@ class Ticket(Section):
         if self.score != "imp":
             return self.density
         told = self.options("score")
-        return round((1 - told["rate"]) ** told["rounds"], 12)
+        return left_after(told["rounds"], told["rate"])
 
     @property
     def sees_data(self) -> bool:

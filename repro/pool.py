@@ -53,7 +53,8 @@ def _add(todo: Todo, need: Need, weights: bool) -> None:
     for first in () if _under_way(s) else needs(s):
         planned = todo.get(first.settings.key())
         wanted = _all_snapshots(first, planned)
-        if not kept(first.settings, wanted):
+        planned_so = planned and planned.weights and {*planned.snapshots} == {*wanted}
+        if not planned_so and not kept(first.settings, wanted):
             _add(todo, Need(first.settings, wanted), True)
     planned = todo.get(s.key())
     todo[s.key()] = Job(s, weights or bool(planned and planned.weights), _all_snapshots(need, planned))

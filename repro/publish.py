@@ -17,7 +17,7 @@ from .grids import is_file_name, plan
 from .progress import Waiting
 from .pruners.custom import is_own
 from .settings import Settings
-from .tickets import needs
+from .tickets import lineage
 
 RECORDED = "paper"  # the profile that the book shows from its records
 LIVE = (
@@ -201,7 +201,7 @@ def _live() -> set[str]:
     """List the keys of what the live profiles train, the runs that tickets come from included."""
     files = [p for name in LIVE for p in sorted((paths.root() / "params").glob(f"*/{name}.yaml"))]
     runs = [s for file in files for s in plan(file)]
-    return _keys(runs) | _keys(need.settings for s in runs for need in needs(s))
+    return _keys(runs) | _keys(first for s in runs for first in lineage(s))
 
 
 def _keys(runs: Iterable[Settings]) -> set[str]:

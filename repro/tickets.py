@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -94,6 +94,13 @@ def needs(s: Settings) -> list[Need]:
     if clean and clean.ticket.masks_from_run and (first := pretraining(clean)):
         found.append(Need(first))
     return found
+
+
+def lineage(s: Settings) -> Iterator[Settings]:
+    """Walk all runs that must be there before `s`, and before those: rounds of pruning, their dense network."""
+    for need in needs(s):
+        yield need.settings
+        yield from lineage(need.settings)
 
 
 class Store(Protocol):

@@ -25,6 +25,7 @@ from .data.augment import normalise
 from .masks import Masks
 from .models import prunable
 from .mover import Mover
+from .parts import steps_of
 from .precision import computing
 from .settings import Settings
 from .step import Step
@@ -182,7 +183,7 @@ def _epochs(
         steps=per_epoch,
         warmup=o.warmup,
         per_step=o.per_step,
-        start=begun if isinstance(begun, int) else int(begun.removesuffix("it")) / per_epoch,
+        start=begun if isinstance(begun, int) else (steps_of(begun) or 0) / per_epoch,
         stretch=o.multiplier if length == o.length else 1.0,
     )
     saved = time.monotonic()

@@ -8,7 +8,16 @@ from typing import Any
 from .. import bench
 from ..report import show_figure
 from ..report.moving import show_moves
-from ..report.performance import TABLES, duels, rows_of, show_speed
+from ..report.performance import (
+    duels,
+    rows_of,
+    show_ceilings,
+    show_flight,
+    show_memory,
+    show_precision,
+    show_scaling,
+    show_speed,
+)
 from ..report.speed_figures import figure_flight, figure_speed_ups
 
 NOTHING = """:::{note}
@@ -16,13 +25,13 @@ Nothing was measured for this book yet. `repro bench` measures this machine, in 
 `repro bench precision` compares number formats; the next `repro report` shows what they found.
 :::
 """
-TITLES = {
-    "precision": "bfloat16 against float32",
-    "flight": "Runs in flight",
-    "scaling": "Width, density and number of runs",
-    "memory": "Memory",
-    "moves": "Masks that move",
-    "ceiling": "Ceilings of the device",
+PARTS = {  # title and table of each case that does not set our way beside the plain one
+    "precision": ("bfloat16 against float32", show_precision),
+    "flight": ("Runs in flight", show_flight),
+    "scaling": ("Width, density and number of runs", show_scaling),
+    "memory": ("Memory", show_memory),
+    "moves": ("Masks that move", show_moves),
+    "ceiling": ("Ceilings of the device", show_ceilings),
 }
 
 
@@ -40,11 +49,11 @@ def _device(record: Mapping[str, Any]) -> str:
     parts = [f"## {record['device']}\n", _circumstances(record["cases"])]
     if duels(record):
         parts += [_html(show_figure(figure_speed_ups(record))), _html(show_speed(record))]
-    for case, title in TITLES.items():
+    for case, (title, show) in PARTS.items():
         if rows_of(record, case):
             parts.append(f"### {title}\n")
             parts += [_html(show_figure(figure_flight(record)))] if case == "flight" else []
-            parts.append(_html((TABLES | {"moves": show_moves})[case](record)))
+            parts.append(_html(show(record)))
     parts += [f"Not possible here: {name}: {why}.\n" for name, why in _impossible(record["cases"])]
     return "\n".join(parts)
 

@@ -234,10 +234,3 @@ def show_precision(record: Record) -> Table:
 
 
 _ENDS = ("accuracy_low", "accuracy_high", "difference_points", "difference_low", "difference_high")
-TABLES = {
-    "ceiling": show_ceilings,
-    "flight": show_flight,
-    "scaling": show_scaling,
-    "memory": show_memory,
-    "precision": show_precision,
-}

@@ -13,7 +13,7 @@ from .views import View
 
 def magnitude(view: View, k: int) -> Tensor:
     """Drop the k entries of smallest |w|; of equal ones, the first (Mocanu et al. 2018; Evci et al. 2020)."""
-    return _lowest(view.weight.abs(), view, k)
+    return _among(view.weight.abs(), view.mask, k)
 
 
 def threshold(view: View, k: int) -> Tensor:
@@ -43,7 +43,7 @@ def set_signed(view: View, k: int) -> Tensor:
 def taylor(view: View, k: int) -> Tensor:
     """Drop the k entries of smallest (w g)^2: what the loss feels least, to first order."""
     assert view.gradient is not None
-    return _lowest((view.weight * view.gradient).square(), view, k)
+    return _among((view.weight * view.gradient).square(), view.mask, k)
 
 
 DROPS: dict[str, Callable[[View, int], Tensor]] = {
@@ -52,10 +52,6 @@ DROPS: dict[str, Callable[[View, int], Tensor]] = {
     "set_signed": set_signed,
     "taylor": taylor,
 }
-
-
-def _lowest(worth: Tensor, view: View, k: int) -> Tensor:
-    return _among(worth, view.mask, k)
 
 
 def _among(worth: Tensor, places: Tensor, k: int) -> Tensor:
