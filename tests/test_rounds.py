@@ -28,7 +28,7 @@ from repro.rng import stream
 from repro.scoring import prune_again
 from repro.section import nothing
 from repro.settings import Settings, parse
-from repro.tickets import needs, origin, pretraining
+from repro.tickets import lineage, needs, origin, pretraining
 from repro.train import Stopped, train
 
 
@@ -62,6 +62,12 @@ def test_a_round_is_cut_from_the_one_before_and_starts_from_the_dense_one() -> N
     assert [n.settings for n in needs(first)] == [dense], "one dense run gives masks and weights"
     on = imp(2, ticket={"weights": "trained", "rewind": 0})
     assert origin(on) == pretraining(on)
+
+
+def test_the_lineage_of_a_round_goes_back_to_the_dense_network() -> None:
+    third = imp(3)
+    assert {s.key() for s in lineage(third)} == {imp(2).key(), imp(1).key(), before(imp(1)).key()}
+    assert list(lineage(before(imp(1)))) == []
 
 
 def test_the_queue_holds_every_round_once_and_in_order() -> None:
