@@ -1,4 +1,4 @@
-"""The parts of a run's settings: each checks that what it is given fits together and is used."""
+"""Which weights are kept at first, and what they start from."""
 
 from __future__ import annotations
 
@@ -8,48 +8,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from .checks import DATA_CHECKS, MASK_CHECKS, SCORE_CHECKS
-from .data import DATASETS
-from .data.augment import AUGMENTATIONS
-from .errors import ReproError
-from .from_runs import FROM_RUNS, UNUSED
-from .models import MODELS
-from .naming import left_after
-from .optim import OPTIMIZERS, SCHEDULES
-from .pruners import ALLOCATIONS, SCORES, needs_data, needs_pretraining
-from .section import Section, nothing
-from .sparse_training import METHODS, Plan
+from ..errors import ReproError
+from ..from_runs import FROM_RUNS, UNUSED
+from ..naming import left_after
+from ..pruners import ALLOCATIONS, SCORES, needs_data, needs_pretraining
+from ..section import Section, nothing
+from .moment import Moment
 
 Density = Annotated[float, Field(gt=0, le=1)]
-
-Moment = (
-    Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern=r"^[1-9][0-9]{0,8}it$")]
-)  # epochs, or "500it"
-
-
-def steps_of(moment: Moment) -> int | None:
-    """Give the steps that a moment such as "500it" counts; None where it counts epochs."""
-    return int(moment.removesuffix("it")) if isinstance(moment, str) else None
-
-
-class Data(Section):
-    """Which images, in which form."""
-
-    menus = {"augment": dict.fromkeys(AUGMENTATIONS, nothing), "name": dict.fromkeys(DATASETS, nothing)}
-    name: str = "digits"
-    size: Annotated[int, Field(ge=4, le=256)] | None = None
-    channels: Literal[1, 3] | None = None
-    subset: Annotated[int, Field(ge=1)] | None = None
-    validation: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    normalise: str = "standard"
-    augment: str = "none"
-
-
-class Model(Section):
-    """Which network."""
-
-    menus = {"name": MODELS}
-    name: str = "resnet20"
 
 
 class Ticket(Section):
@@ -155,85 +121,3 @@ class Ticket(Section):
             )
         if self.pretrain is not None and not self.needs_run:
             raise ReproError("ticket.pretrain: this ticket needs no dense training; remove it")
-
-
-class Check(Section):
-    """Which sanity check, if any."""
-
-    menus = {"name": {"none": nothing, **MASK_CHECKS, **DATA_CHECKS, **SCORE_CHECKS}}
-    name: str = "none"
-
-
-class Sparse(Section):
-    """How masks move while the network trains."""
-
-    menus = {"method": METHODS}
-    method: str = "static"
-
-    @property
-    def plan(self) -> Plan | None:
-        """When masks move and how; None when they stay."""
-        return METHODS[self.method](**self.options("method"))
-
-    @model_validator(mode="after")
-    def _all_used(self) -> Sparse:
-        changed, plan = self.changed(), self.plan
-        regrow = plan and plan.regrow
-        if plan and plan.until <= plan.begin:
-            raise ReproError(
-                f"sparse.until: {plan.until:g} is not after sparse.begin; masks would never move"
-            )
-        if not regrow:
-            return self
-        if "power" in changed and regrow.decay != "exponential":
-            raise ReproError(
-                f"sparse.power: not used by decay {regrow.decay!r}, only by exponential; remove it"
-            )
-        if regrow.sampling != "exact" and regrow.grow != "random":
-            raise ReproError(f"sparse.sampling: not used by grow {regrow.grow!r}, only by random; remove it")
-        if "floor" in changed and regrow.decay == "constant":
-            raise ReproError("sparse.floor: not used by decay 'constant'; remove it")
-        blind = regrow.grow in ("random", "random_unfired") and not {"gradient", "momentum"} & regrow.looks_at
-        if "kernel_grow" in changed and blind:
-            raise ReproError(f"sparse.kernel_grow: not used by grow {regrow.grow!r}; remove it")
-        if regrow.floor > regrow.alpha:
-            raise ReproError(f"sparse.floor: {regrow.floor:g} is above sparse.alpha; fractions fall")
-        if regrow.dense_momentum and "momentum" not in regrow.looks_at:
-            raise ReproError(
-                "sparse.dense_momentum: nothing looks at the momentum of pruned weights; remove it, or grow by momentum"
-            )
-        return self
-
-
-class Optim(Section):
-    """How the weights are trained."""
-
-    menus = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
-    epochs: Annotated[int, Field(ge=1)] = 160
-    multiplier: Annotated[float, Field(gt=0)] = 1.0
-    batch: Annotated[int, Field(ge=2)] = 128
-    lr: Annotated[float, Field(gt=0)] = 0.1
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
-    decay_1d: bool = True
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    warmup: Annotated[float, Field(ge=0)] = 0.0
-    per_step: bool = False
-    optimizer: str = "sgd"
-    schedule: str = "step"
-
-    @property
-    def length(self) -> int:
-        """Epochs of training: `epochs` times `multiplier`, which stretches all but the warm-up."""
-        return max(1, round(self.epochs * self.multiplier))
-
-    @model_validator(mode="after")
-    def _warmup_ends(self) -> Optim:
-        if self.warmup >= self.length:
-            raise ReproError(
-                f"optim.warmup: {self.warmup:g} epochs do not fit into the {self.length} of training"
-            )
-        if self.warmup >= self.epochs:
-            raise ReproError(
-                f"optim.warmup: {self.warmup:g} epochs do not fit into optim.epochs {self.epochs}"
-            )
-        return self
