@@ -17,6 +17,7 @@ from .stats import interval
 KEYS = ["data", "model", "width", "density", "method", "check"]
 PLACE = ["data", "model", "width", "density"]
 NEEDED = [*KEYS, "key", "status", "seed", "accuracy"]
+LEARNED = r"str(?:[:/~*]|$)"  # methods that end with a density of their own
 LOST = ("diverged", "failed")
 
 
@@ -40,12 +41,23 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
     runs["state"] = np.where(runs["status"].eq("missing"), "missing", "lost")
     done = runs["status"].eq("done") & np.isfinite(runs["accuracy"].astype(float))
     runs.loc[done, "state"] = "done"
+    runs["density"] = _learned(runs)
     order = runs["state"].map({"done": 0, "lost": 1, "missing": 2})
     runs = runs.loc[order.sort_values(kind="stable").index].drop_duplicates("key").sort_index()
     twice = runs[runs.duplicated([*KEYS, "seed"], keep=False)]
     if len(twice):
         raise ReproError(_clash(twice))
     return runs
+
+
+def _learned(runs: pd.DataFrame) -> pd.Series:
+    """Give runs whose density is learned, and so is another for each seed, the mean of their cell, to three digits."""
+    learned = runs["method"].astype(str).str.match(LEARNED)
+    if not learned.any():
+        return runs["density"]
+    keys = [name for name in KEYS if name != "density"]
+    means = runs[learned].groupby(keys, dropna=False)["density"].transform("mean")
+    return runs["density"].where(~learned, means.map(lambda mean: float(f"{mean:.3g}")))
 
 
 def _clash(twice: pd.DataFrame) -> str:

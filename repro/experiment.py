@@ -19,6 +19,7 @@ from .data import Data
 from .errors import ReproError
 from .facts import head, measured
 from .keeping import keepers, kept, masks_file, snapshots_in, under_way, weights_file
+from .lineage import unchecked
 from .masks import Masks, Ticket, texts
 from .materials import (
     data_of,
@@ -33,7 +34,7 @@ from .materials import (
 from .models import prunable
 from .parts import Moment
 from .settings import Settings
-from .tickets import ticket_of, unchecked
+from .tickets import ticket_of
 from .train import Report, Stopped, train
 
 Stop = Callable[[], bool]

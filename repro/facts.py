@@ -11,13 +11,13 @@ import torch
 from . import measure, record
 from .data import Data
 from .flow import flow
+from .lineage import pretraining
 from .masks import Masks
 from .materials import macs, total_macs
 from .models import prunable
 from .precision import flags
 from .settings import Settings
 from .sparse_training import STEP, train_ratio
-from .tickets import pretraining
 from .train import Outcome
 
 

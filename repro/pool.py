@@ -19,11 +19,11 @@ from .data.store import require
 from .errors import ReproError
 from .facts import head, method_of
 from .keeping import kept, moments
+from .lineage import Need, needs
 from .materials import device
 from .parts import Moment
 from .progress import Waiting
 from .settings import Settings, unique
-from .tickets import Need, needs
 from .workers import Event, Job, lanes
 
 Todo = dict[str, Job]

@@ -14,10 +14,10 @@ from . import paths, record, vet
 from .errors import ReproError
 from .files import write
 from .grids import is_file_name, plan
+from .lineage import lineage
 from .progress import Waiting
 from .pruners.custom import is_own
 from .settings import Settings
-from .tickets import lineage
 
 RECORDED = "paper"  # the profile that the book shows from its records
 LIVE = (

@@ -130,7 +130,7 @@ def row(
         "width": s["model"].get("width", 1.0),
         "method": method(s),
         "check": s["check"]["name"],
-        "density": density(s),
+        "density": r.get("density") if (ends := density(s)) is None else ends,
         "seed": s["seed"],
         "epochs": round(s["optim"]["epochs"] * s["optim"].get("multiplier", 1)),
         "status": r.get("status", "missing"),

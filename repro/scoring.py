@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import torch
 
@@ -41,7 +41,9 @@ def samplers(split: Split, data: Data, s: Settings, where: torch.device) -> tupl
     return sample, batch
 
 
-def score(s: Settings, data: Data, trained: Weights | None, pause: Pause) -> Masks:
+def score(
+    s: Settings, data: Data, trained: Weights | None, pause: Pause, lent: Mapping[str, float] | None = None
+) -> Masks:
     """Score the weights and keep the best.
 
     Args:
@@ -49,14 +51,19 @@ def score(s: Settings, data: Data, trained: Weights | None, pause: Pause) -> Mas
         data: its images.
         trained: weights of a trained dense network, for scores that look at one.
         pause: called now and then; what it raises ends the work.
+        lent: layer densities of another mask, for the allocation that takes them.
     """
     assert s.ticket.score is not None
+    ctx, options = _context(s, data, trained, pause), s.ticket.options("allocation")
+    if lent is not None:
+        sparse = [x.name for x in ctx.layers if x.role not in s.ticket.keep_dense]
+        options = {"densities": tuple(lent[name] for name in sparse)}
     return make_masks(
-        _context(s, data, trained, pause),
+        ctx,
         score=s.ticket.score,
         allocation=s.ticket.allocation,
         score_options=s.ticket.options("score"),
-        allocation_options=s.ticket.options("allocation"),
+        allocation_options=options,
         keep_dense=s.ticket.keep_dense,
         count_dense=s.ticket.count_dense,
         selection=s.ticket.selection,
@@ -81,7 +88,7 @@ def prune_again(s: Settings, data: Data, trained: Weights, kept: Masks | None, p
     """
     ctx = _context(s, data, trained, pause)
     told = s.ticket.options("score")
-    if told["by"] == "snip":
+    if told["by"] in ("snip", "synflow"):
         ctx.model.load_state_dict(dict(trained))
     anew = {"reinit": "xavier_normal"} if told["by"] == "snip" and not told["nested"] else {}
     scores = SCORES[told["by"]](ctx, **anew)
@@ -96,6 +103,38 @@ def prune_again(s: Settings, data: Data, trained: Weights, kept: Masks | None, p
         keep_dense=s.ticket.keep_dense,
         count_dense=s.ticket.count_dense,
     ).to("cpu")
+
+
+def repaired(s: Settings, data: Data, masks: Masks) -> Masks:
+    """Mend the flow of a ticket's masks, if it asks for that."""
+    if s.ticket.flow == "off":
+        return masks
+    from .repair import repair
+
+    return repair(network(s, data), masks, data.shape, s.ticket.flow, stream(s.seed, "flow"))
+
+
+def reset(own: Weights, theirs: Weights, what: str, names: Collection[str]) -> Weights:
+    """Set trained weights back in part: the variants of learning-rate rewinding in Gadhikar et al.'s code.
+
+    Args:
+        own: the initial state.
+        theirs: the trained one.
+        what: "norms" sets all of batch norm back; "amplitude" takes the initial size with the trained sign of each
+            weight, "sign" the trained size with the initial sign; "none" changes nothing.
+        names: of the prunable weights.
+    """
+    if what == "none":
+        return theirs
+    if what == "norms":
+        norms = {name.rpartition(".")[0] for name in own if name.endswith(".running_mean")}
+        return {n: own[n] if n.rpartition(".")[0] in norms else value for n, value in theirs.items()}
+    changed = dict(theirs)
+    for name in names:
+        sign, size = (theirs, own) if what == "amplitude" else (own, theirs)
+        if own[name].shape == theirs[name].shape:
+            changed[name] = size[name].abs() * sign[name].sign()
+    return changed
 
 
 def _context(s: Settings, data: Data, trained: Weights | None, pause: Pause) -> Context:

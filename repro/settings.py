@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from .checks import DATA_CHECKS, MASK_CHECKS, SCORE_CHECKS
 from .data import DATASETS
 from .errors import ReproError, nearest, pick
+from .from_runs import UNUSED
 from .models import check_input
 from .parts import Check, Data, Model, Optim, Sparse, Ticket
 from .section import Section, one_line
@@ -86,27 +87,38 @@ class Settings(BaseModel):
     def _keeps_momentum(self) -> bool:
         return self.optim.options("optimizer").get("momentum", 1) > 0
 
-    def elsewhere(self, key: Literal["source", "early"]) -> Settings:
-        """Give the run that a setting of the ticket names by words: this one without ticket, check and moving masks."""
-        words = str(self.ticket.options("score")[key])
+    def elsewhere(self, key: Literal["source", "like", "early", "start"]) -> Settings:
+        """Give the run that a setting of the ticket names by words: this one without ticket, check and moving masks.
+
+        A ticket that lends its layer densities has the density of this one where the words name none.
+        """
+        words = str(getattr(self.ticket, key))
         plain = {k: v for k, v in self.changed().items() if k not in ("ticket", "check", "sparse")}
+        told = nest(assignments(words.split()))
+        score = told.get("ticket", {}).get("score")
+        if self.ticket.allocation == "induced" and score and "density" not in UNUSED.get(score, ()):
+            told["ticket"] = {"density": self.ticket.density} | told["ticket"]
         try:
-            return parse(merge(plain, nest(assignments(words.split()))))
+            return parse(merge(plain, told))
         except ReproError as error:
             raise ReproError(f"ticket.{key}: {error}") from None
 
     @property
     def source(self) -> Settings:
-        """The run whose masks `mask_of` takes: this one, with what `ticket.source` says of ticket and moves."""
-        return self.elsewhere("source")
+        """The run whose masks `mask_of` takes, or `induced` the layer densities of: what the ticket's words say."""
+        return self.elsewhere("source" if self.ticket.score == "mask_of" else "like")
 
     def _before_fits(self) -> None:
-        if (
-            self.ticket.score == "mask_of"
-            and self.source.ticket.score is None
-            and not self.source.sparse.plan
-        ):
-            raise ReproError("ticket.source: this run would be dense; name its ticket.score or sparse.method")
+        for key in ("source", "like"):
+            theirs = self.source if getattr(self.ticket, key, None) else None
+            if theirs and theirs.ticket.score is None and theirs.sparse.method == "static":
+                raise ReproError(
+                    f"ticket.{key}: this run would be dense; name its ticket.score or sparse.method"
+                )
+        if getattr(self.ticket, "start", None) and not self.elsewhere("start").ticket.scored:
+            raise ReproError(
+                "ticket.start: round 0 must be a ticket that is made by a score; name ticket.score"
+            )
         early = self.ticket.options("score").get("early")
         if early and (self.ticket.weights != "rewound" or self.elsewhere("early").ticket.score):
             raise ReproError("ticket.early: a dense run for ticket.weights 'rewound'; set that, or remove it")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -40,8 +42,25 @@ def load(text: str) -> Any:
 
 
 def value(text: str) -> Any:
-    """Read one value as it would stand in a parameter file, e.g. `5e-4`, `[0, 1]`, `snip`."""
-    return load(text)
+    """Read one value as it would stand in a parameter file, e.g. `5e-4`, `[0, 1]`, `snip`; `@file.json` its numbers."""
+    return numbers(Path(text[1:])) if text.startswith("@") else load(text)
+
+
+def numbers(path: Path) -> list[float]:
+    """Read a JSON file of numbers: a list, or names and numbers, of which "total" is left out.
+
+    Raises:
+        ReproError: the file cannot be read, or holds something else.
+    """
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+        held = [v for k, v in held.items() if k != "total"] if isinstance(held, dict) else held
+        if isinstance(held, list) and all(type(v) in (int, float) for v in held):
+            return held
+        wrong = "neither a list of numbers nor names with numbers"
+    except (OSError, ValueError) as error:
+        wrong = str(error)
+    raise ReproError(f"@{path}: cannot be read as numbers: {wrong}")
 
 
 def assignments(words: Iterable[str]) -> dict[str, Any]:

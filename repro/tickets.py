@@ -3,104 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Protocol
 
 import torch
 
 from . import files, paths
+from .adjust import ADJUSTMENTS
 from .checks import DATA_CHECKS, MASK_CHECKS, SCORE_CHECKS
 from .data import Data
 from .errors import ReproError
+from .lineage import lender, origin, pretraining
 from .masks import Masks, Ticket
 from .materials import data_of, network
 from .models import prunable
-from .parts import Check, Moment
+from .parts import Moment
 from .pruners import top_k
 from .rng import stream
-from .scoring import prune_again, score
+from .scoring import prune_again, repaired, reset, score
 from .settings import Settings, digest
-
-MOVE_MASKS = (
-    "rearrange",
-    "permute_globally",
-    "random_ticket",
-)  # the checks on tickets that change which weights are kept
-_BLANK = {name: Settings.model_fields[name].default for name in ("ticket", "check", "sparse")}
-
-
-class Need(NamedTuple):
-    """A run that a ticket needs, and the epochs, or steps, after which its weights must be kept besides the last."""
-
-    settings: Settings
-    snapshots: tuple[Moment, ...] = ()
-
-
-def pretraining(s: Settings) -> Settings | None:
-    """Name the run that the masks of `s` come from, or the weights it starts from; None when it needs none.
-
-    That is the dense run that the ticket is cut from, the run whose masks it takes, or the round before. A check
-    that corrupts data corrupts this run (Su et al., LT tickets): the ticket itself is trained on clean data.
-    """
-    if not s.ticket.needs_run:
-        return None
-    check = s.check if s.check.name in DATA_CHECKS else _BLANK["check"]
-    if s.ticket.score == "mask_of":
-        return s.source.model_copy(update={"check": check})
-    rounds = s.ticket.options("score").get("rounds", 1)
-    if rounds > 1:
-        ticket = s.ticket.model_copy(update={"rounds": rounds - 1})
-        return s.model_copy(update=_BLANK | {"check": check, "ticket": ticket})
-    return _dense(s, check)
-
-
-def _dense(s: Settings, check: Check) -> Settings:
-    own = {"epochs": s.ticket.pretrain, "multiplier": 1.0} if s.ticket.pretrain else {}
-    return s.model_copy(update=_BLANK | {"check": check, "optim": s.optim.model_copy(update=own)})
-
-
-def origin(s: Settings) -> Settings | None:
-    """Name the run whose weights `s` starts from; None when it starts from initial weights.
-
-    After several rounds of pruning, weights are rewound to those of the dense network.
-    """
-    if s.ticket.weights in ("init", "start"):
-        return None
-    first = pretraining(s)
-    if first is None or s.ticket.score != "imp" or s.ticket.weights != "rewound":
-        return first
-    return s.elsewhere("early") if s.ticket.options("score")["early"] else _dense(s, first.check)
-
-
-def unchecked(s: Settings) -> Settings | None:
-    """Name the ticket, at its initial weights, whose masks those of `s` are compared with.
-
-    None where the check leaves masks as they are, or there is none.
-    """
-    if s.ticket.score is None or s.check.name not in (*DATA_CHECKS, *SCORE_CHECKS, *MOVE_MASKS):
-        return None
-    begun = {} if s.ticket.score == "imp" else {"weights": "init", "rewind": 0}  # later rounds depend on it
-    plain = s.ticket.model_copy(update=begun)
-    return s.model_copy(update={"ticket": plain, "check": _BLANK["check"]})
-
-
-def needs(s: Settings) -> list[Need]:
-    """List the runs that must be there before `s` can be trained and its masks compared."""
-    snapshots = (s.ticket.rewind,) if s.ticket.weights == "rewound" else ()
-    found = [Need(start, snapshots)] if (start := origin(s)) else []
-    if (first := pretraining(s)) and first != start:
-        found.append(Need(first))
-    clean = unchecked(s)
-    if clean and clean.ticket.masks_from_run and (first := pretraining(clean)):
-        found.append(Need(first))
-    return found
-
-
-def lineage(s: Settings) -> Iterator[Settings]:
-    """Walk all runs that must be there before `s`, and before those: rounds of pruning, their dense network."""
-    for need in needs(s):
-        yield need.settings
-        yield from lineage(need.settings)
 
 
 class Store(Protocol):
@@ -137,7 +59,7 @@ def ticket_of(s: Settings, store: Store) -> Ticket:
         raise ReproError("ticket.score: the dense network has no ticket; name a score")
     data = data_of(s)
     weights, fresh = _weights(s, data, store)
-    masks = _taken(s, data, store) if s.ticket.score == "mask_of" else _masks(s, data, store)
+    masks = masks_of(s, data, store)
     ticket = Ticket(masks, weights, {"settings": s.changed(), "fresh": fresh})
     if s.check.name in MASK_CHECKS:
 
@@ -146,7 +68,17 @@ def ticket_of(s: Settings, store: Store) -> Ticket:
 
         check = MASK_CHECKS[s.check.name]
         ticket = check(ticket, stream(s.seed, "check"), drawn, **s.check.options("name"))
+    if s.ticket.adjust != "none":
+        adjusted = ADJUSTMENTS[s.ticket.adjust](ticket.weights, ticket.masks, **s.ticket.options("adjust"))
+        ticket = replace(ticket, weights=adjusted)
     return ticket
+
+
+def masks_of(s: Settings, data: Data, store: Store) -> Masks:
+    """Make, or fetch, the masks of a ticket before any check; arguments as for `ticket_of`."""
+    if s.ticket.score != "mask_of":
+        return _masks(s, data, store)
+    return repaired(s, data, _taken(s, data, store))
 
 
 def _weights(s: Settings, data: Data, store: Store) -> tuple[Mapping[str, torch.Tensor], list[str]]:
@@ -159,6 +91,7 @@ def _weights(s: Settings, data: Data, store: Store) -> tuple[Mapping[str, torch.
     else:
         theirs = store.weights(start, s.ticket.rewind if s.ticket.weights == "rewound" else None)
     fresh = [name for name, value in own.items() if theirs[name].shape != value.shape]
+    theirs = reset(own, theirs, s.ticket.reset, [x.name for x in prunable(network(s, data))])
     return {name: own[name] if name in fresh else theirs[name] for name in own}, fresh
 
 
@@ -191,14 +124,28 @@ def _taken(s: Settings, data: Data, store: Store) -> Masks:
 
 def ticket_key(s: Settings) -> str:
     """Name a ticket before checks: by all that its mask depends on, and nothing else."""
-    start = ("weights", "rewind", "pretrain")
+    start = {"weights", "rewind", "pretrain", "reset", "adjust", *s.ticket.options("adjust")}
     ticket = {k: v for k, v in s.ticket.changed().items() if k not in start}
     parts: dict[str, Any] = {"ticket": ticket, "model": s.model.changed(), "seed": s.seed}
     parts["data"] = s.data.changed()
     if (s.check.name in DATA_CHECKS and s.ticket.sees_data) or s.check.name in SCORE_CHECKS:
         parts["check"] = s.check.changed()
-    first = pretraining(s) if s.ticket.masks_from_run else None
+    first = pretraining(s) if s.ticket.masks_from_run else lender(s)
     return digest({"ticket": parts, "pretraining": first.key() if first else None})
+
+
+def _lent(s: Settings, data: Data, store: Store) -> dict[str, float] | None:
+    """Look up the layer densities that a ticket takes from another; None where it takes none."""
+    if s.ticket.allocation != "induced" or s.ticket.options("allocation")["like"] is None:
+        return None
+    theirs = s.source
+    found = (
+        store.masks(theirs) if theirs.sparse.method != "static" else masks_of(theirs, data_of(theirs), store)
+    )
+    known, layers = found.layer_densities(), prunable(network(s, data))
+    if missing := [x.name for x in layers if x.name not in known]:
+        raise ReproError(f"ticket.like: a run of another network, which has no layer {missing[0]}")
+    return {x.name: known[x.name] for x in layers}
 
 
 def _masks(s: Settings, data: Data, store: Store) -> Masks:
@@ -213,6 +160,7 @@ def _masks(s: Settings, data: Data, store: Store) -> Masks:
             kept = store.masks(first) if first.ticket.score else None
             masks = prune_again(s, data, trained, kept, store.pause)
         else:
-            masks = score(s, data, trained, store.pause)
+            masks = score(s, data, trained, store.pause, _lent(s, data, store))
+        masks = repaired(s, data, masks)
         masks.save(path, {"settings": json.dumps(s.changed())})
     return masks

@@ -15,7 +15,16 @@ from hypothesis import strategies as st
 
 from repro.errors import ReproError
 from repro.models import MODELS, Layer, prunable
-from repro.pruners.allocation import ALLOCATIONS, balanced, er, erk, pyramid, uniform, uniform_plus
+from repro.pruners.allocation import (
+    ALLOCATIONS,
+    balanced,
+    er,
+    erk,
+    induced,
+    pyramid,
+    uniform,
+    uniform_plus,
+)
 from repro.pruners.select import kept_counts
 from repro.pruners.smart_ratio import smart_ratio
 
@@ -208,12 +217,19 @@ def test_uniform():
 SHORT = {"smart_ratio"}  # meets the budget but for one weight per layer
 
 
-@pytest.mark.parametrize("name", ALLOCATIONS)
+def lent(layers, density):
+    return induced(layers, density, densities=tuple(0.9**i for i, _ in enumerate(layers)))
+
+
+SHARES = ALLOCATIONS | {"induced": lent}
+
+
+@pytest.mark.parametrize("name", SHARES)
 @given(density=st.floats(0.06, 0.6))
 @settings(deadline=None, max_examples=25, derandomize=True)
 def test_every_allocation_meets_the_budget_within_every_layer(name, density):
     layers = tiny()
-    found = ALLOCATIONS[name](layers, density)
+    found = SHARES[name](layers, density)
     assert list(found) == [x.name for x in layers]
     assert all(0 <= d <= 1 for d in found.values())
     total = sum(x.numel for x in layers)
@@ -221,18 +237,18 @@ def test_every_allocation_meets_the_budget_within_every_layer(name, density):
     assert -1e-6 <= missing <= (len(layers) + 1 if name in SHORT else 1e-6)
 
 
-@pytest.mark.parametrize("name", sorted(set(ALLOCATIONS) - SHORT))
+@pytest.mark.parametrize("name", sorted(set(SHARES) - SHORT))
 def test_every_allocation_keeps_all_at_density_one(name):
-    assert ALLOCATIONS[name](layers_of("resnet18"), 1.0) == pytest.approx(
+    assert SHARES[name](layers_of("resnet18"), 1.0) == pytest.approx(
         {x.name: 1.0 for x in layers_of("resnet18")}
     )
 
 
-@pytest.mark.parametrize("name", sorted(set(ALLOCATIONS) - {"uniform_plus"}))  # which has a step at 0.2
+@pytest.mark.parametrize("name", sorted(set(SHARES) - {"uniform_plus"}))  # which has a step at 0.2
 @given(density=st.floats(0.06, 0.5), factor=st.floats(1.05, 1.9))
 @settings(deadline=None, max_examples=15, derandomize=True)
 def test_more_density_never_takes_from_a_layer(name, density, factor):
     layers = tiny()
-    less, more = ALLOCATIONS[name](layers, density), ALLOCATIONS[name](layers, density * factor)
+    less, more = SHARES[name](layers, density), SHARES[name](layers, density * factor)
     for x in layers:
         assert more[x.name] * x.numel >= less[x.name] * x.numel - (1.5 if name in SHORT else 1e-6)

@@ -14,12 +14,13 @@ from repro.checkpoint import load_tensors, save_tensors
 from repro.errors import ReproError
 from repro.experiment import make_ticket, run
 from repro.grids import expand
+from repro.lineage import pretraining
 from repro.materials import corrupted, dataset
 from repro.pool import plan, run_all, table
 from repro.pruners import SCORES, Context, Scores
 from repro.settings import Settings
 from repro.text import value
-from repro.tickets import pretraining, ticket_key
+from repro.tickets import ticket_key
 from repro.train import Stopped
 
 BASE = {

@@ -26,6 +26,7 @@ from repro.data import Data
 from repro.errors import ReproError
 from repro.experiment import make_ticket, masks_file, run, weights_file
 from repro.facts import head
+from repro.lineage import needs, pretraining
 from repro.masks import Masks
 from repro.models import prunable
 from repro.mover import Mover
@@ -33,7 +34,7 @@ from repro.pool import plan
 from repro.settings import Settings, parse
 from repro.sparse_training import View, cubic, drop_and_grow
 from repro.step import Step
-from repro.tickets import needs, pretraining, ticket_key
+from repro.tickets import ticket_key
 from repro.train import Outcome, Stopped, train
 
 LIVES = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0]], dtype=torch.bool)

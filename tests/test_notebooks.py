@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 import repro
-from repro import book, cells, claims, paths, pool, report, tickets
+from repro import book, cells, claims, lineage, paths, pool, report
 from repro.book import kernels
 from repro.book.notebooks import parameter_names
 from repro.grids import expand, params
@@ -183,7 +183,7 @@ def _planned(section: str, profile: str) -> list[Settings]:
 
 def _all_keys(runs: list[Settings]) -> set[str]:
     """Name the runs and the dense networks that they need."""
-    return {s.key() for s in runs} | {need.settings.key() for s in runs for need in tickets.needs(s)}
+    return {s.key() for s in runs} | {need.settings.key() for s in runs for need in lineage.needs(s)}
 
 
 @pytest.fixture(scope="module")

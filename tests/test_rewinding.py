@@ -14,10 +14,11 @@ from repro.checkpoint import load_tensors
 from repro.errors import ReproError
 from repro.experiment import kept, make_ticket, run, weights_file
 from repro.grids import expand
+from repro.lineage import needs, pretraining, unchecked
 from repro.masks import Masks, texts
 from repro.pool import plan
 from repro.settings import Settings, parse
-from repro.tickets import needs, pretraining, ticket_key, unchecked
+from repro.tickets import ticket_key
 from repro.train import Stopped
 
 

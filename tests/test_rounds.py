@@ -20,6 +20,7 @@ from repro.data import DATASETS, Split
 from repro.errors import ReproError
 from repro.experiment import make_ticket, masks_file, run, weights_file
 from repro.keeping import moments
+from repro.lineage import lineage, needs, origin, pretraining
 from repro.masks import Masks
 from repro.materials import data_of, network, training_data
 from repro.optim import rate
@@ -28,7 +29,6 @@ from repro.rng import stream
 from repro.scoring import prune_again
 from repro.section import nothing
 from repro.settings import Settings, parse
-from repro.tickets import lineage, needs, origin, pretraining
 from repro.train import Stopped, train
 
 

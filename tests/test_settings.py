@@ -142,7 +142,8 @@ def test_the_command_repeats_the_run() -> None:
 
 @given(st.sampled_from(sorted(SCORES)), st.sampled_from(["global", *sorted(ALLOCATIONS)]), st.floats(0.01, 1))
 def test_every_score_goes_with_every_allocation(score: str, allocation: str, density: float) -> None:
-    s = parse({"ticket": {"score": score, "allocation": allocation, "density": density}})
+    lent = {"densities": [0.5, 0.1]} if allocation == "induced" else {}
+    s = parse({"ticket": {"score": score, "allocation": allocation, "density": density, **lent}})
     assert s == parse(s.changed())
 
 

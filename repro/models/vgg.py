@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
-from .init import Scheme
-from .network import Network, Small, Width, scaled
+from .init import BIAS_FACTOR, Scheme
+from .network import Factor, Network, Small, Width, scaled
 
 # Filters of the 3x3 convolutions; "M" is a 2x2 max pool. No fifth one: an average pool ends the plan.
 PLANS: dict[int, tuple[int | str, ...]] = {
@@ -35,10 +35,12 @@ class VGG(Network):
         channels: int,
         conv_bias: bool,
         bn_affine: bool,
+        fc_bias: bool,
         init: Scheme,
+        bias_factor: float,
     ) -> None:
         """Lay out the network; the arguments are those of the menu's entry, with its plan of filters and pools."""
-        super().__init__(init)
+        super().__init__(init, bias_factor)
         layers: list[nn.Module] = []
         for item in plan:
             if isinstance(item, str):
@@ -49,7 +51,7 @@ class VGG(Network):
             channels = item
         self.features = nn.Sequential(*layers)
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.classifier = nn.Linear(channels, classes)
+        self.classifier = nn.Linear(channels, classes, bias=fc_bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (N, C, H, W) to logits (N, classes); H and W at least 16."""
@@ -71,7 +73,9 @@ def vgg(depth: int) -> Callable[..., nn.Module]:
         small: Small = 1.0,
         conv_bias: bool = False,
         bn_affine: bool = True,
+        fc_bias: bool = True,
         init: Scheme = "kaiming_normal_fan_out",
+        bias_factor: Factor = BIAS_FACTOR,
     ) -> nn.Module:
         """Build VGG with batch norm.
 
@@ -82,10 +86,12 @@ def vgg(depth: int) -> Callable[..., nn.Module]:
             small: fraction of the parameters to shrink to, by fewer filters everywhere (see `scaled`).
             conv_bias: bias in convolutions, as Su et al. and Gohil et al. have it; the GraSP code has none.
             bn_affine: scale and shift in batch norm; the SNIP code of answer42 has none for VGG-19.
+            fc_bias: bias in the linear layer.
             init: scheme of the initial weights; Su et al. use "kaiming_normal_fan_in" for VGG.
+            bias_factor: factor on the scale of the initial biases, in schemes that have one.
         """
         plan = [x if isinstance(x, str) else scaled(x, width, small) for x in PLANS[depth]]
-        return VGG(plan, classes, channels, conv_bias, bn_affine, init)
+        return VGG(plan, classes, channels, conv_bias, bn_affine, fc_bias, init, bias_factor)
 
     network.__name__ = network.__qualname__ = f"vgg{depth}"
     return network

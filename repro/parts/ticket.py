@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from ..adjust import ADJUSTMENTS
 from ..errors import ReproError
 from ..from_runs import FROM_RUNS, UNUSED
-from ..naming import left_after
+from ..naming import left_after, start_density
 from ..pruners import ALLOCATIONS, SCORES, needs_data, needs_pretraining
 from ..section import Section, nothing
 from .moment import Moment
@@ -24,6 +25,7 @@ class Ticket(Section):
     menus = {
         "score": ChainMap(FROM_RUNS, SCORES),  # pyright: ignore[reportArgumentType] # the menu of scores may grow
         "allocation": {"global": nothing, **ALLOCATIONS},
+        "adjust": {"none": nothing, **ADJUSTMENTS},
     }
     score: str | None = None
     allocation: str = "global"
@@ -33,7 +35,10 @@ class Ticket(Section):
     selection: Literal["exact", "c1", "c2", "c3", "c4", "c5", "c6"] = "exact"
     sampler: Literal["exact", "bernoulli"] = "exact"
     unit: Literal["weight", "kernel"] = "weight"
+    flow: Literal["off", "add", "move"] = "off"
+    adjust: str = "none"
     weights: Literal["init", "start", "rewound", "trained"] = "init"
+    reset: Literal["none", "norms", "amplitude", "sign"] = "none"
     rewind: Moment = 0
     norms: bool = False
     pretrain: Annotated[int, Field(ge=1)] | None = None
@@ -55,7 +60,8 @@ class Ticket(Section):
         if self.score != "imp":
             return self.density
         told = self.options("score")
-        return left_after(told["rounds"], told["rate"])
+        begun = start_density(told["start"]) if told["start"] else 1.0
+        return left_after(told["rounds"], told["rate"], begun)
 
     @property
     def sees_data(self) -> bool:
@@ -108,7 +114,16 @@ class Ticket(Section):
             if name in UNUSED.get(self.score or "", ()):
                 raise ReproError(f"ticket.{name}: not used by score {self.score!r}; remove it")
 
+        if self.flow != "off" and (self.target == 1 or self.norms or self.unit == "kernel"):
+            raise ReproError("ticket.flow: repairs pruned networks, weight by weight; remove it")
+        if self.allocation == "induced" and bool(self.like) == bool(self.densities):
+            raise ReproError("ticket.like: allocation 'induced' needs it, or ticket.densities, not both")
+
     def _start_makes_sense(self) -> None:
+        if self.reset != "none" and self.weights != "trained":
+            raise ReproError("ticket.reset: resets trained weights in part; set ticket.weights to trained")
+        if self.adjust != "none" and (self.weights not in ("init", "start") or self.norms):
+            raise ReproError("ticket.adjust: changes initial weights; remove it, or ticket.weights")
         if self.weights in ("init", "start") and self.rewind:
             raise ReproError(
                 f"ticket.rewind: not used with ticket.weights {self.weights!r}, only by rewound, trained; remove it"

@@ -144,6 +144,47 @@ def pyramid(layers: Sequence[Layer], density: float) -> Densities:
     return {x.name: high**i for i, x in enumerate(layers, 1)}
 
 
+def induced(
+    layers: Sequence[Layer],
+    density: float,
+    *,
+    densities: tuple[float, ...] = (),
+    like: str | None = None,
+) -> Densities:
+    """Give every layer the density that another mask has there: ER-snip, ER-imp, ER-synflow, STR-induced.
+
+    Source: Gadhikar et al. 2023; Liu et al. 2022 (modes `snip` and `GraSP`). At another density than that of the
+    other mask all layers are scaled alike, those that would exceed 1 are full, and the others share the rest.
+
+    Args:
+        layers: the layers, in order.
+        density: of the network, in (0, 1].
+        densities: fractions kept, in [0, 1], one for each layer in order; on a command line @file.json reads them.
+        like: instead, words `section.key=value` that tell the run with the other mask from this one, e.g.
+            "ticket.score=snip" or "sparse.method=str"; who calls this has made densities of them.
+
+    Raises:
+        ReproError: densities that are none, or of another number than the layers.
+
+    Differs from the reference, which matches layers by position and takes an unknown name for full masks.
+    """
+    if len(densities) != len(layers):
+        wrong = f"{len(densities)} densities for {len(layers)} layers"
+        raise ReproError(f"ticket.densities: {wrong}; give one for each layer, in order")
+    if not all(0 <= share <= 1 for share in densities) or not any(densities):
+        raise ReproError("ticket.densities: fractions kept lie in [0, 1], and not all may be 0")
+    raw = {x.name: share for x, share in zip(layers, densities, strict=True)}
+    total = math.fsum(raw[x.name] * x.numel for x in layers)
+    wanted = density * sum(x.numel for x in layers)
+    if abs(total - wanted) < 0.5:
+        return raw
+    if sum(x.numel for x in layers if raw[x.name] > 0) < wanted:
+        raise ReproError(f"ticket.densities: layers of density 0 leave no room for {density:g} in all")
+    some = [x for x in layers if raw[x.name] > 0]
+    share = wanted / sum(x.numel for x in some)
+    return dict.fromkeys(raw, 0.0) | _proportional(some, raw, min(1.0, share), redistribute=True)
+
+
 ALLOCATIONS: dict[str, Callable[..., Densities]] = {
     "uniform": uniform,
     "uniform_plus": uniform_plus,
@@ -152,4 +193,5 @@ ALLOCATIONS: dict[str, Callable[..., Densities]] = {
     "erk": erk,
     "pyramid": pyramid,
     "smart_ratio": smart_ratio,
+    "induced": induced,
 }

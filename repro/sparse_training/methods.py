@@ -8,91 +8,30 @@ differ.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import FunctionType
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from ..units import Reduction
-
-Part = Annotated[float, Field(gt=0, le=1)]
-Unit = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-Decay = Literal["cosine", "linear", "constant", "exponential"]
-Drop = Literal["magnitude", "threshold", "set_signed", "taylor"]
-Grow = Literal["random", "random_unfired", "gradient", "momentum"]
-Redistribute = Literal["none", "nonzero", "gradient", "momentum"]
-Role = Literal["first", "last", "shortcut"]
-Timing = Literal["replace", "after"]
-
-
-@dataclass(frozen=True)
-class Regrow:
-    """Drop the least useful living entries of each layer and grow as many anew; fields as in `drop_and_grow`."""
-
-    alpha: float
-    until: float
-    decay: str
-    power: float
-    floor: float
-    drop: str
-    grow: str
-    redistribute: str
-    dense_momentum: bool
-    rounding: str
-    regrown: str
-    noise: float
-    sampling: str
-    temper: bool
-    kernel_drop: Reduction
-    kernel_grow: Reduction
-
-    @property
-    def looks_at(self) -> set[str]:
-        """Name what an update needs to see besides weights: "gradient", "momentum", "explored"."""
-        found = {{"random_unfired": "explored"}.get(self.grow, self.grow), self.redistribute}
-        return (found | ({"gradient"} if self.drop == "taylor" else set())) & {
-            "gradient",
-            "momentum",
-            "explored",
-        }
-
-
-@dataclass(frozen=True)
-class Prune:
-    """Remove the smallest weights on a cubic schedule; fields as in `gmp`."""
-
-    density: float
-    until: float
-    scope: str
-    keep_dense: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """When masks move, and how: at every `interval`-th step from the share `begin` of the training on."""
-
-    interval: int
-    begin: float
-    update: str
-    regrow: Regrow | None = None
-    prune: Prune | None = None
-
-    @property
-    def until(self) -> float:
-        """Share of the training after which masks stay."""
-        return max(part.until for part in (self.regrow, self.prune) if part)
-
-    @property
-    def dense_momentum(self) -> bool:
-        """Whether the optimiser's state is kept for pruned weights too, from dense gradients at every step."""
-        return bool(self.regrow and self.regrow.dense_momentum)
-
-    @property
-    def dense_gradient(self) -> bool:
-        """Whether an update looks at the slope of weights that do not live."""
-        return bool(self.regrow and self.regrow.grow == "gradient")
+from .plans import (
+    Count,
+    Decay,
+    Drop,
+    Flow,
+    Grow,
+    Part,
+    Plan,
+    Prune,
+    Rank,
+    Redistribute,
+    Regrow,
+    Regrown,
+    Role,
+    Scope,
+    Timing,
+    Unit,
+)
 
 
 def rigl(
@@ -110,12 +49,13 @@ def rigl(
     dense_momentum: bool = False,
     update: Timing = "replace",
     rounding: Literal["floor", "ceil"] = "floor",
-    regrown: Literal["zero", "weight", "momentum", "keep"] = "zero",
+    regrown: Regrown = "zero",
     noise: Annotated[float, Field(ge=0)] = 0.0,
     sampling: Literal["exact", "bernoulli"] = "exact",
     temper: bool = False,
     kernel_drop: Reduction = "mean",
     kernel_grow: Reduction = "mean",
+    flow: Flow = "off",
 ) -> Plan:
     """Plan updates that drop a falling fraction of each layer's living entries and grow as many.
 
@@ -145,9 +85,12 @@ def rigl(
             layers stay as they are unless entries are redistributed.
         kernel_drop: of tickets made of whole kernels: a kernel's worth is the size of this of its weights.
         kernel_grow: likewise, of its gradients or momenta.
+        flow: after an update, give each channel that nothing enters or leaves an entry: "add" it, so that the
+            density rises with every update, or "move" another one of its layer, whose count stays. It begins at
+            weight and momentum zero. Source: Gadhikar et al. 2023, code.
     """
     choice = {k: v for k, v in locals().items() if k in Regrow.__dataclass_fields__}
-    return Plan(interval, begin, update, regrow=Regrow(**choice))
+    return Plan(interval, begin, update, regrow=Regrow(**choice), flow=flow)
 
 
 def variant(method: Callable[..., Plan], name: str, **defaults: Any) -> Callable[..., Plan]:
@@ -170,9 +113,11 @@ def gmp(
     interval: Count = 100,
     begin: Unit = 0.0,
     until: Unit = 0.75,
-    scope: Literal["global", "layer"] = "global",
+    scope: Scope = "global",
     keep_dense: tuple[Role, ...] = ("first",),
+    rank: Rank = "magnitude",
     update: Timing = "replace",
+    flow: Flow = "off",
 ) -> Plan:
     """Plan gradual magnitude pruning: the sparsity rises from that of the start along a cubic curve.
 
@@ -184,11 +129,75 @@ def gmp(
         interval: steps from one update to the next.
         begin: share of the training at which pruning begins.
         until: share of the training by which the density is reached.
-        scope: one threshold for all layers, or the same density for each.
+        scope: one threshold for all layers ("global"), or the same density for each ("layer"); "layer_plus" is
+            "layer" until a fifth of the weights is left, and then keeps a fifth of the last layer, while the others
+            share the rest (GMP_uniform and GraNet_uniform of Gadhikar et al. 2023, code).
         keep_dense: roles of layers that stay as they are; they count in the density.
+        rank: what a weight is worth: |w|, or |w g| with the gradient of the batch ("taylor": what Gadhikar et al.'s
+            code computes under the name of SynFlow), or its SynFlow score in the network as it is ("synflow").
         update: an update takes the place of the optimisation step, or follows it.
+        flow: as in `rigl`; what is added goes at the next update, where it is among the least.
     """
-    return Plan(interval, begin, update, prune=Prune(density, until, scope, keep_dense))
+    return Plan(interval, begin, update, prune=Prune(density, until, scope, keep_dense, rank), flow=flow)
+
+
+def granet(
+    *,
+    density: Part,
+    interval: Count = 1000,
+    begin: Unit = 0.0,
+    until: Unit = 0.5,
+    regrow_until: Unit = 1.0,
+    scope: Scope = "global",
+    keep_dense: tuple[Role, ...] = (),
+    rank: Rank = "magnitude",
+    alpha: Part = 0.5,
+    decay: Decay = "cosine",
+    power: Annotated[float, Field(gt=0)] = 3.0,
+    floor: Unit = 0.005,
+    drop: Drop = "magnitude",
+    grow: Grow = "gradient",
+    redistribute: Redistribute = "none",
+    dense_momentum: bool = False,
+    update: Timing = "after",
+    rounding: Literal["floor", "ceil"] = "ceil",
+    regrown: Regrown = "keep",
+    sampling: Literal["exact", "bernoulli"] = "exact",
+    flow: Flow = "off",
+) -> Plan:
+    """Plan GraNet: each update prunes along the cubic curve, then drops and grows as many within each layer.
+
+    Source: Liu et al. 2021 (gradual pruning with zero-cost neuroregeneration); defaults of interval, alpha and floor as
+    in Gadhikar et al. 2023. Differs from both codes: counts are exact, so that the last pruning reaches the density and
+    of equal weights the first goes; `drop` threshold drops ties as they do. The start is any ticket, or the dense
+    network. Full layers neither drop nor grow.
+
+    Args:
+        density: share of the prunable weights kept at the end; that of the start is the ticket's.
+        interval: steps from one update to the next.
+        begin: share of the training before the first update.
+        until: share of the training by which the density is reached.
+        regrow_until: share of the training after which masks stay.
+        scope: as in `gmp`.
+        keep_dense: as in `gmp`; neither part touches these layers.
+        rank: as in `gmp`, for pruning; `drop` is for the other part.
+        alpha: as in `rigl`, and so are all below.
+        decay: from alpha at the start of the training to the floor at `regrow_until`.
+        power: see `rigl`.
+        floor: see `rigl`.
+        drop: see `rigl`.
+        grow: see `rigl`.
+        redistribute: see `rigl`.
+        dense_momentum: see `rigl`.
+        update: see `rigl`.
+        rounding: see `rigl`.
+        regrown: see `rigl`; what pruning has removed before is new when it grows, and begins at zero.
+        sampling: see `rigl`.
+        flow: see `rigl`; what is added goes at the next update, whether or not the density is reached.
+    """
+    choice = {k: v for k, v in locals().items() if k in Regrow.__dataclass_fields__} | {"until": regrow_until}
+    removes = Prune(density, until, scope, keep_dense, rank)
+    return Plan(interval, begin, update, regrow=Regrow(**choice), prune=removes, flow=flow)
 
 
 def static() -> None:
@@ -204,5 +213,17 @@ METHODS: dict[str, Callable[..., Plan | None]] = {
     ),  # Dettmers 2019
     "rigl_sm": variant(rigl, "rigl_sm", redistribute="momentum"),  # Sundar and Dwaraknath 2021
     "rigl_sg": variant(rigl, "rigl_sg", redistribute="gradient"),
+    "dst": variant(
+        rigl,
+        "dst",
+        alpha=0.5,
+        floor=0.005,
+        interval=1000,
+        until=1.0,
+        update="after",
+        rounding="ceil",
+        regrown="keep",
+    ),  # Gadhikar et al. 2023: GraNet without pruning, for the whole training
     "gmp": gmp,
+    "granet": granet,  # Liu et al. 2021
 }
