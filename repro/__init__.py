@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import claims, report, stats, tuning
+    from . import claims, existence, report, stats, tuning
     from .errors import ReproError
     from .experiment import make_ticket, run
     from .grids import expand, params, plan
@@ -29,6 +29,7 @@ _HOMES = {
     "load": "record",
     "Settings": "settings",
     "claims": "",
+    "existence": "",
     "report": "",
     "stats": "",
     "tuning": "",
@@ -39,6 +40,7 @@ __all__ = [
     "Settings",
     "Ticket",
     "claims",
+    "existence",
     "expand",
     "load",
     "make_ticket",

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from .masks import Masks
 from .settings import Settings
+from .sparse_training import Popup
 from .step import Step
 
 Replay = Callable[[], None]
@@ -51,9 +52,11 @@ class Captured(Step):
         """
         super().__init__(copy.deepcopy(model), s, masks, precision)
         device = self.sums.device
-        self._rate = torch.tensor(s.optim.lr, device=device)
+        self._rates = {
+            g.get("rate", 1.0): torch.tensor(s.optim.lr, device=device) for g in self.optimizer.param_groups
+        }
         for group in self.optimizer.param_groups:
-            group["lr"] = self._rate
+            group["lr"] = self._rates[group.get("rate", 1.0)]
             if "capturable" in group:  # Adam asks for it, and then warns of the eager steps before a capture
                 group["capturable"] = True
         self.optimizer._warned_capturable_if_run_uncaptured = True  # pyright: ignore
@@ -88,7 +91,7 @@ class Captured(Step):
         inputs, labels, replay = self._replays[len(y)]
         inputs.copy_(x)
         labels.copy_(y)
-        self._rate.fill_(lr)
+        self._set_rate(lr)
         replay()
 
     def gradients(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
@@ -103,7 +106,8 @@ class Captured(Step):
         return self._slopes()
 
     def _set_rate(self, lr: float) -> None:
-        self._rate.fill_(lr)
+        for factor, rate in self._rates.items():
+            rate.fill_(lr * factor)
 
 
 def cuda_graph(work: Replay) -> Replay:
@@ -134,7 +138,8 @@ def make_step(
 ) -> Step:
     """Make the step of a run; on CUDA this thread captures it, unless it has captured one of this structure before.
 
-    A captured step trains a network of its own: its `model` holds the trained weights.
+    A captured step trains a network of its own: its `model` holds the trained weights. Scores are trained by the
+    eager step everywhere (edge-popup): their ranking is not captured.
 
     Args:
         model: the network at its initial weights, on its device.
@@ -147,7 +152,7 @@ def make_step(
     if next(model.parameters()).device.type == "cuda":
         torch.backends.cudnn.benchmark = True
         record = record or cuda_graph
-    if record is None:
+    if record is None or isinstance(s.sparse.learned, Popup):
         return Step(model, s, masks, precision)
     kept: OrderedDict[str, Captured] = _mine.__dict__.setdefault("kept", OrderedDict())
     key = _structure(model, s, masks, precision, shapes)
@@ -171,6 +176,7 @@ def _structure(
     fixed: list[Any] = [o.optimizer, o.options("optimizer"), o.weight_decay, o.decay_1d, o.label_smoothing]
     plan = s.sparse.plan
     fixed += [plan is not None, bool(plan and plan.dense_momentum)]  # what is captured, and what it masks
+    fixed += [repr(s.sparse.learned)]
     tensors = {name: list(value.shape) for name, value in model.state_dict().items()}
     where = str(next(model.parameters()).device)
     parts = [

@@ -7,7 +7,7 @@ that no copy offers is missing, and what it would carry is lost: of `width` copi
 (1 - density)^width, so that the width needed should grow as 1 / log(1 / (1 - density)).
 
 The source's first layer makes the copies of the inputs. Each of its width * inputs neurons copies one input that it
-has a link from, whichever still wants copies.
+has a link from, whichever still wants copies; few have none once density * inputs is above 3 or so.
 
 Source: the statement of Gadhikar et al. 2023; as no table or code of theirs shows it in numbers, the construction
 here is our own. Ours takes inputs of one sign (>= 0), for which ReLU copies an input as it is; for both signs the
@@ -21,18 +21,32 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
 from .errors import ReproError
+from .materials import threads
 from .rng import stream
+from .widening import needed, rate, spread
 
+__all__ = [
+    "Source",
+    "draw",
+    "needed",
+    "outputs",
+    "present",
+    "rate",
+    "spread",
+    "study",
+    "targets",
+    "unreached",
+]
 SIZES = (64, 10, 10, 4)  # as many inputs as an image of Digits has pixels
 DENSITIES = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
 WIDTHS = tuple(sorted({round(2 ** (step / 3)) for step in range(24)}))
 POINTS = 32  # random inputs on which outputs are compared
+MOST = 12.0  # scaled width beyond which hardly a link is missing
 
 
 class Source(NamedTuple):
@@ -50,17 +64,6 @@ class Source(NamedTuple):
     width: int
 
 
-def rate(density: float) -> float:
-    """Give log(1 / (1 - density)), how fast the chance of no link falls with each copy.
-
-    Raises:
-        ReproError: when the density is not in (0, 1].
-    """
-    if not 0 < density <= 1:
-        raise ReproError(f"density {density:g} of a random mask: give a fraction above 0 and up to 1")
-    return -math.log1p(-density) if density < 1 else math.inf
-
-
 def targets(sizes: Sequence[int], draws: int, generator: torch.Generator) -> list[Tensor]:
     """Draw target networks with He weights, N(0, 2 / fan_in).
 
@@ -76,9 +79,7 @@ def targets(sizes: Sequence[int], draws: int, generator: torch.Generator) -> lis
     return [torch.randn(draws, n, m, **look) * math.sqrt(2 / m) for m, n in pairwise(sizes)]
 
 
-def draw(
-    sizes: Sequence[int], density: float, width: int, draws: int, generator: torch.Generator
-) -> Source:
+def draw(sizes: Sequence[int], density: float, width: int, draws: int, generator: torch.Generator) -> Source:
     """Draw random masks of source networks, as far as the construction looks at them.
 
     Entries that are not looked at need no draw: where the first kept link of a group of copies stands follows the
@@ -150,6 +151,7 @@ def outputs(weights: Sequence[Tensor], source: Source, x: Tensor) -> Tensor:
     return signal.flatten(1, 2) if len(weights) == 1 else signal[:, :, 0]
 
 
+@threads(1)
 def study(
     densities: Sequence[float] = DENSITIES,
     widths: Sequence[int] = WIDTHS,
@@ -157,11 +159,11 @@ def study(
     sizes: Sequence[int] = SIZES,
     draws: int = 20,
     seed: int = 0,
-    most: float = 12.0,
 ) -> pd.DataFrame:
     """Measure how well random masks of some densities and widths hold random targets.
 
-    Draw k has the same target and inputs at every density and width, and a mask of its own.
+    Draw k has the same target and inputs at every density and width, and a mask of its own. Widths far beyond what
+    a density needs are left out, see MOST.
 
     Args:
         densities: of the masks, each in (0, 1].
@@ -169,7 +171,6 @@ def study(
         sizes: of the target, inputs first.
         draws: targets and masks per density and width.
         seed: of everything that is drawn.
-        most: widths with width * log(1 / (1 - density)) beyond this are left out, but for the first that is.
 
     Returns:
         density, width, scaled (width * log(1 / (1 - density))), seed (the draw), error (norm of the difference of
@@ -181,19 +182,67 @@ def study(
     """
     weights = targets(sizes, draws, stream(seed, "existence", "targets"))
     x = torch.rand(sizes[0], POINTS, dtype=torch.float64, generator=stream(seed, "existence", "inputs"))
-    wanted, made = x, []
-    for depth, weight in enumerate(weights):
-        wanted = weight @ (wanted.relu() if depth else wanted)
-    for density in densities:
-        scaled = rate(density) * np.asarray(sorted(widths))
-        for width in sorted(widths)[: int((scaled <= most).sum()) + 1]:
-            source = draw(sizes, density, width, draws, stream(seed, "existence", f"{density:g}", width))
-            off = (outputs(weights, source, x) - wanted).flatten(1).norm(dim=1) / wanted.flatten(1).norm(
-                dim=1
-            )
-            kept = torch.cat([links.flatten(1) for links in present(source)], 1).double().mean(1)
-            found = {"seed": range(draws), "error": off.numpy(), "missing": 1 - kept.numpy()}
-            made.append(
-                pd.DataFrame({"density": density, "width": width, "scaled": rate(density) * width} | found)
-            )
+    wanted, made = weights[0] @ x, []
+    for weight in weights[1:]:
+        wanted = weight @ wanted.relu()
+    for density, width in _pairs(densities, widths):
+        source = draw(sizes, density, width, draws, stream(seed, "existence", repr(float(density)), width))
+        off = (outputs(weights, source, x) - wanted).flatten(1).norm(dim=1) / wanted.flatten(1).norm(dim=1)
+        kept = torch.cat([links.flatten(1) for links in present(source)], 1).double().mean(1)
+        cell = {"density": density, "width": width, "scaled": width * rate(density), "seed": range(draws)}
+        made.append(pd.DataFrame(cell | {"error": off.numpy(), "missing": 1 - kept.numpy()}))
     return pd.concat(made, ignore_index=True)
+
+
+def _pairs(densities: Sequence[float], widths: Sequence[int]) -> list[tuple[float, int]]:
+    """Pair densities with widths, up to the first at which the scaled width is MOST or more."""
+    made = []
+    for density in densities:
+        few = [width for width in sorted(widths) if width * rate(density) < MOST]
+        made += [(density, width) for width in sorted(widths)[: len(few) + 1]]
+    return made
+
+
+@threads(1)
+def unreached(
+    densities: Sequence[float] = DENSITIES,
+    widths: Sequence[int] = WIDTHS,
+    *,
+    inputs: int = SIZES[0],
+    draws: int = 400,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Measure how often no construction whatever can work: some input has no link into the only hidden layer.
+
+    In a source of three layers of neurons (inputs, `width` hidden ones, outputs) no choice of weights then gives a
+    target of one hidden neuron that looks at all inputs: the outputs do not depend on one of them. The chance of
+    that falls with width on the same scale, which so is necessary. Masks of one density are cut from the widest, and
+    so share their draws.
+
+    Source: Gadhikar et al. 2023, that the factor is necessary for three layers; the argument is our own.
+
+    Args:
+        densities: of the masks, each in (0, 1].
+        widths: neurons of the hidden layer, which are copies of the target's one.
+        inputs: how many the target looks at.
+        draws: masks per density.
+        seed: of the masks.
+
+    Returns:
+        density, width, scaled, n (draws), failed (how many of the masks leave an input without a link) and exact
+        (its probability, 1 - (1 - (1 - density)^width)^inputs).
+
+    Raises:
+        ReproError: when a density is not in (0, 1].
+    """
+    made = []
+    for density in densities:
+        tried = [width for _, width in _pairs([density], widths)]
+        generator = stream(seed, "existence", "unreached", repr(float(density)))
+        mask = torch.rand(draws, tried[-1], inputs, generator=generator) < density
+        for width in tried:
+            failed = draws - int(mask[:, :width].any(1).all(1).sum())
+            exact = 1 - (1 - (1 - density) ** width) ** inputs
+            cell = {"density": density, "width": width, "scaled": width * rate(density), "n": draws}
+            made.append(cell | {"failed": failed, "exact": exact})
+    return pd.DataFrame(made)

@@ -68,8 +68,11 @@ class _Made:
             else network(of, data_of(of)).state_dict()
         )
 
-    def masks(self, of: Settings) -> Masks:
-        return Masks.load(masks_file(self._folder(of)))
+    def masks(self, of: Settings, after: Moment | None = None) -> Masks:
+        path = masks_file(self._folder(of) if after is None else self._folder(of, after), after)
+        if not path.exists():
+            raise ReproError(f"ticket.after: the run before, {of.key()}, ended before {after}; lower it")
+        return Masks.load(path)
 
     def pause(self) -> None:
         if self.stop():
@@ -191,7 +194,7 @@ def _start(
     """
     model, notes = network(s, data), {"overlap": None, "fresh": []}
     if s.ticket.score is None:
-        return model, Masks.ones(prunable(model)) if s.sparse.plan else None, notes
+        return model, Masks.ones(prunable(model)) if s.sparse.active else None, notes
     if held and held.exists():  # the weights come from the checkpoint
         known = texts(held)
         return model, Masks.load(held), {n: json.loads(known.get(n, json.dumps(v))) for n, v in notes.items()}

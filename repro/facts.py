@@ -107,7 +107,7 @@ def _flops(
         "inference": own["inference"],
         "dense": dense,
         "ratio": ratio,
-        "train_ratio": train_ratio(share, s.sparse.plan, longer) + before["train_ratio"],
+        "train_ratio": train_ratio(share, s.sparse.plan or s.sparse.learned, longer) + before["train_ratio"],
         "train_counted": counted + before["train_counted"],
     }
 
@@ -123,10 +123,11 @@ def _spent_before(s: Settings) -> Mapping[str, float]:
 
 
 def _moved(name: str, first: Masks | None, moves: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Say of a layer whose mask has moved what it kept at first and how much of it ever lived."""
+    """Say of a layer whose mask has changed what it kept at first, how much of it ever lived, and its courses."""
     if not moves or not first:
         return {}
-    return {"kept_first": first.kept_per_layer()[name], "explored": moves["explored_layers"][name]}
+    found = {"kept_first": first.kept_per_layer()[name], "explored": moves["explored_layers"][name]}
+    return found | moves.get("courses", {}).get(name, {})
 
 
 def _accuracy(curve: Sequence[Mapping[str, float]]) -> dict[str, float | None]:

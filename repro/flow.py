@@ -79,21 +79,33 @@ class _Reached(torch.autograd.Function):
         return (grads[0] > 0).to(grads[0].dtype)
 
 
-def _paths(model: nn.Module) -> nn.Module:
-    """Copy a network so that nothing is negative or cancels: its outputs are 0 only where no path ends.
+def positive(model: nn.Module) -> nn.Module:
+    """Copy a network so that with weights of 0 and 1 nothing is negative or cancels.
 
-    Biases are 0, normalisation is left out, and max pools, which drop all paths but one, become averages. In
-    double precision no library takes shortcuts that leave a rounding error in place of 0.
+    Biases are 0, normalisation is left out, and max pools, which drop all paths but one, become averages.
+
+    Args:
+        model: the network, which stays as it is.
     """
-    twin = copy.deepcopy(model).requires_grad_(False).eval().double()
+    twin = copy.deepcopy(model).requires_grad_(False).eval()
     for module in twin.modules():
         if isinstance(module, NORMS):
             module.forward = _same
         elif type(module) in POOLS:
             module.forward = POOLS[type(module)](module).forward
-        elif isinstance(module, nn.Conv2d | nn.Linear):
-            if module.bias is not None:
-                module.bias.zero_()
+        elif isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
+            module.bias.zero_()
+    return twin
+
+
+def _paths(model: nn.Module) -> nn.Module:
+    """Copy a network so that its outputs are 0 only where no path ends.
+
+    In double precision no library takes shortcuts that leave a rounding error in place of 0.
+    """
+    twin = positive(model).double()
+    for module in twin.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
             module.register_forward_hook(lambda module, inputs, output: _Reached.apply(output))
     return twin
 

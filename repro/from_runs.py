@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
+
+from .moment import Moment, in_epochs
 
 Part = Annotated[float, Field(gt=0, lt=1)]
 
 
-def mask_of(*, source: str, mismatch: Literal["dense", "random"] = "dense") -> None:
+def mask_of(
+    *,
+    source: str,
+    mismatch: Literal["dense", "random"] = "dense",
+    after: Annotated[Moment | None, BeforeValidator(in_epochs)] = None,
+) -> None:
     """Take the masks that another run ended with, instead of scoring: a transferred ticket, a lottery mask.
 
     Args:
@@ -19,6 +26,8 @@ def mask_of(*, source: str, mismatch: Literal["dense", "random"] = "dense") -> N
             "sparse.method=gmp sparse.density=0.2", or "data.name=cifar100 ticket.score=imp ticket.rounds=5".
         mismatch: what a layer keeps that has another shape here, as a classifier for other classes has: all of its
             weights, or as large a share as there at random. Its initial weights are this network's own.
+        after: take the masks as they were after so many epochs (or steps, as "500it"), where they change in training:
+            e.g. the ticket of each level of edge-popup.
     """
 
 

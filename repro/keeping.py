@@ -7,13 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from . import checkpoint, record
 from .errors import ReproError
 from .parts import Moment, steps_of
 from .settings import Settings
-from .train import AfterEpoch
+from .train import After, State
 
 
 def weights_file(folder: Path, after: Moment | None = None) -> Path:
@@ -21,9 +19,9 @@ def weights_file(folder: Path, after: Moment | None = None) -> Path:
     return folder / ("weights.safetensors" if after is None else f"weights-{after}.safetensors")
 
 
-def masks_file(folder: Path) -> Path:
-    """Name the file of the masks that a run ended with."""
-    return folder / "masks-final.safetensors"
+def masks_file(folder: Path, after: Moment | None = None) -> Path:
+    """Name the file of a run's masks, after so many epochs (or steps) if they change, or (None) at its end."""
+    return folder / ("masks-final.safetensors" if after is None else f"masks-{after}.safetensors")
 
 
 def moments(words: Iterable[str], length: int) -> tuple[Moment, ...]:
@@ -58,15 +56,17 @@ def snapshots_in(folder: Path) -> list[Moment]:
 
 
 def kept(s: Settings, snapshots: Iterable[Moment] = ()) -> bool:
-    """Tell whether the trained weights of a run are here, those after each of some epochs, and its last masks.
+    """Tell whether the trained weights of a run are here, those after each of some epochs, and its masks.
 
-    A run that diverged has no later ones, and does not get them by another training.
+    Masks that change are kept with the weights of each moment, others only once. A run that diverged has no later
+    ones, and does not get them by another training.
     """
-    folder = record.folder(s.key())
-    dense = s.ticket.score is None and s.sparse.plan is None
+    folder, changing = record.folder(s.key()), s.sparse.active
+    dense = s.ticket.score is None and not changing
     if not weights_file(folder).exists() or not (dense or masks_file(folder).exists()):
         return False
-    return all(weights_file(folder, n).exists() for n in snapshots) or not _finished(folder)
+    files = (weights_file, masks_file) if changing else (weights_file,)
+    return all(file(folder, n).exists() for n in snapshots for file in files) or not _finished(folder)
 
 
 def _finished(folder: Path) -> bool:
@@ -88,13 +88,15 @@ def under_way(folder: Path, resume: Path, snapshots: Sequence[Moment]) -> dict[s
     return past
 
 
-def keepers(folder: Path, snapshots: Sequence[Moment]) -> dict[str, AfterEpoch]:
+def keepers(folder: Path, snapshots: Sequence[Moment]) -> dict[str, After]:
     """Make the functions that `train` calls after epochs and steps, by the names of its arguments."""
 
-    def keeper(wanted: Mapping[int, Moment]) -> AfterEpoch:
-        def keep(done: int, model: torch.nn.Module) -> None:
+    def keeper(wanted: Mapping[int, Moment]) -> After:
+        def keep(done: int, state: State) -> None:
             if done in wanted:
-                checkpoint.save_tensors(weights_file(folder, wanted[done]), model.state_dict())
+                if masks := state.masks():  # first, for the weights tell that all is here
+                    masks.save(masks_file(folder, wanted[done]))
+                checkpoint.save_tensors(weights_file(folder, wanted[done]), state.weights())
 
         return keep
 

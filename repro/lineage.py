@@ -87,6 +87,8 @@ def needs(s: Settings) -> list[Need]:
     """List the runs that must be there before `s` can be trained and its masks compared."""
     snapshots = (s.ticket.rewind,) if s.ticket.weights == "rewound" else ()
     found = [Need(start, snapshots)] if (start := origin(s)) else []
+    if (after := s.ticket.options("score").get("after")) and (first := pretraining(s)):
+        return [*found, Need(first, (after,))]
     if (first := pretraining(s)) and first != start:
         found.append(Need(first))
     clean = unchecked(s)

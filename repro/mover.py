@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,21 +13,13 @@ from . import measure
 from .errors import ReproError
 from .masks import Masks
 from .models import Layer
+from .moving_views import flow_scores, views
+from .repair import repair
 from .rng import stream
 from .settings import Settings
-from .sparse_training import (
-    Plan,
-    Prune,
-    Regrow,
-    View,
-    cubic,
-    drop_and_grow,
-    fraction,
-    prune,
-    step_cost,
-)
+from .sparse_training import Plan, Prune, Regrow, Timetable, View, drop_and_grow, least, prune, step_cost
 from .step import Step
-from .units import Reduction, entries, spread, whole
+from .units import spread, whole
 
 
 class Mover:
@@ -39,9 +32,10 @@ class Mover:
         layers: the prunable layers, whose roles tell which of them stay as they are.
         macs: multiply-accumulates of each layer for one image.
         steps: optimisation steps of the whole training, updates included.
+        shape: (C, H, W) of one image; needed by SynFlow scores and the repair of the flow alone.
 
     Raises:
-        ReproError: when the training is too short for a single update.
+        ReproError: when the training is too short for a single update, or the density leaves a layer nothing.
     """
 
     def __init__(
@@ -52,37 +46,42 @@ class Mover:
         layers: tuple[Layer, ...],
         macs: Mapping[str, int],
         steps: int,
+        shape: tuple[int, int, int] = (3, 32, 32),
     ) -> None:
         plan = s.sparse.plan
         assert plan is not None
         self.plan: Plan = plan
-        self.s, self.step, self.masks, self.first, self.steps, self._macs = s, step, masks, masks, steps, macs
+        self.times = Timetable(plan, steps)
+        self.s, self.step, self._macs, self._shape = s, step, macs, shape
+        self.masks = self.first = self._before = masks
         still = {*s.ticket.keep_dense, *(plan.prune.keep_dense if plan.prune else ())}
-        self._moving = [x.name for x in layers if x.role not in still]
+        self._layers = tuple(x for x in layers if x.role not in still)
+        self._moving = [x.name for x in self._layers]
+        self._structure = copy.deepcopy(step.model).cpu() if plan.flow != "off" else None
         self.explored = {name: mask.clone() for name, mask in masks.items()}
-        self._before = masks
         self.about: dict[str, Any] = {"updates": 0, "dense_gradients": 0, "steps": 0, "spent": 0.0}
-        self.about |= {"share": 0.0, "alpha": None, "replaced": 0.0}
+        self.about |= {"share": 0.0, "alpha": None, "replaced": 0.0, "repaired": 0}
         self._share = self._share_now()
-        for part in (plan.prune, plan.regrow):
-            if part and self._last(part) < plan.begin * steps - 1e-9:
-                raise ReproError(
-                    f"sparse.interval: no update in {steps} steps of training, of which shares {plan.begin:g} to "
-                    f"{part.until:g} are for updates; lower it from {plan.interval}"
-                )
-        if plan.prune and self._budget(plan.prune, steps) < 1:
-            least = f"{plan.prune.density:g} leaves no weight to the layers that are not kept dense"
-            raise ReproError(f"sparse.density: {least}; raise it, or shorten keep_dense")
+        self.times.check()
+        self._check_density()
         if not all(whole(masks[name], s.ticket.unit) for name in self._moving):
             raise ReproError("ticket.unit: parts of kernels do not move as wholes; remove it, or the check")
 
+    def _check_density(self) -> None:
+        spec, sizes = self.plan.prune, [x.numel for x in self._layers]
+        left = self._budget(spec, self.times.steps) if spec else 0
+        if spec and left < 1:
+            nothing = f"{spec.density:g} leaves no weight to the layers that are not kept dense"
+            raise ReproError(f"sparse.density: {nothing}; raise it, or shorten keep_dense")
+        if spec and left < least(sizes, spec.scope):
+            nothing = (
+                f"{spec.density:g} leaves no weight to the layers before the last, of which a fifth stays"
+            )
+            raise ReproError(f"sparse.density: {nothing}; raise it, or use scope layer")
+
     def due(self, number: int) -> bool:
         """Tell whether a step (from 0) is one at which masks move."""
-        return any(self._in(part, number) for part in (self.plan.prune, self.plan.regrow))
-
-    def _in(self, part: Regrow | Prune | None, number: int) -> bool:
-        begin = self.plan.begin * self.steps - 1e-9
-        return bool(part and (number + 1) % self.plan.interval == 0 and begin <= number <= self._last(part))
+        return self.times.due(number)
 
     def __call__(self, x: Tensor, y: Tensor, lr: float, number: int) -> None:
         """Take a step, or move the masks, or both.
@@ -94,7 +93,7 @@ class Mover:
             number: of the step, from 0.
         """
         due = self.due(number)
-        dense = self.plan.dense_momentum or (due and self.plan.dense_gradient)
+        dense = self.times.dense(number)
         self.about["spent"] += step_cost(self._share, dense)
         self.about["share"] += self._share
         self.about["steps"] += 1
@@ -107,94 +106,84 @@ class Mover:
             self.step.finish(lr)
         return self._move(slopes, number)
 
-    @torch.no_grad()
     def _move(self, slopes: Mapping[str, Tensor], number: int) -> None:
-        old = self.masks
-        if self.plan.prune and self._in(self.plan.prune, number):
-            self._change(prune(self._views(slopes), self.plan.prune, self._budget(self.plan.prune, number)))
-        grown: dict[str, Tensor] = {}
-        if self.plan.regrow and self._in(self.plan.regrow, number):
-            grown = self._regrow(self.plan.regrow, slopes, number)
-        self.step.put(self.masks)
-        self._clear(grown, old)
+        old, spec, regrow = self.masks, self.plan.prune, self.plan.regrow
+        if spec and self.times.removes(number):
+            self._put(prune(self._views(spec, slopes), spec, self._budget(spec, number)))
+        if regrow and self.times.within(regrow, number):
+            self._regrow(regrow, slopes, number)
+        if self._structure is not None:
+            self._repair(number)
         for name, mask in self.masks.items():
             self.explored[name] |= mask
-        moved = torch.stack([(mask & ~old[name]).count_nonzero() for name, mask in self.masks.items()]).sum()
-        self.about["replaced"] += int(moved) / max(1, self.masks.kept)
+        self.about["replaced"] += self._added(old) / max(1, self.masks.kept)
         self.about["updates"] += 1
         self._share = self._share_now()
 
-    def _regrow(self, regrow: Regrow, slopes: Mapping[str, Tensor], number: int) -> dict[str, Tensor]:
-        """Drop and grow; give the grown places of each layer."""
-        done = number / max(1.0, regrow.until * self.steps)
-        self.about["alpha"] = alpha = fraction(
-            regrow.decay, done, first=regrow.alpha, floor=regrow.floor, power=regrow.power
-        )
+    def _regrow(self, regrow: Regrow, slopes: Mapping[str, Tensor], number: int) -> None:
+        """Drop and grow, and let what has grown begin as the plan has it."""
+        self.about["alpha"] = alpha = self.times.alpha(regrow, number)
         generator = stream(self.s.seed, "sparse", number, device=self.step.sums.device)
-        found = drop_and_grow(self._views(slopes, regrow), regrow, alpha, generator)
-        self._change({name: mask for name, (mask, _) in found.items()})
-        return {name: spread(grown, self.masks[name].shape) for name, (_, grown) in found.items()}
+        old = self.masks
+        found = drop_and_grow(self._views(regrow, slopes), regrow, alpha, generator)
+        self._put({name: mask for name, (mask, _) in found.items()})
+        self._clear({name: spread(grown, old[name].shape) for name, (_, grown) in found.items()}, old, regrow)
 
-    def _clear(self, grown: Mapping[str, Tensor], old: Masks) -> None:
+    @torch.no_grad()
+    def _clear(self, grown: Mapping[str, Tensor], old: Masks, regrow: Regrow) -> None:
         """Set weights and optimiser state of grown places to zero, as the plan has it."""
-        keep = self.plan.regrow.regrown if self.plan.regrow else "zero"
         for name, places in grown.items():
             weight, again = self.step.masked[name], places & old[name]
-            if keep in ("zero", "momentum"):
+            if regrow.regrown in ("zero", "momentum"):
                 weight.masked_fill_(again, 0)
-            if not self.plan.dense_momentum:
-                fresh = places & ~again if keep in ("momentum", "keep") else places
+            if not regrow.dense_momentum:
+                fresh = places & ~again if regrow.regrown in ("momentum", "keep") else places
                 for value in self.step.past(weight):
                     value.masked_fill_(fresh, 0)
 
-    def _change(self, flat: Mapping[str, Tensor]) -> None:
-        shaped = {name: spread(mask, self.masks[name].shape) for name, mask in flat.items()}
+    def _repair(self, number: int) -> None:
+        """Give an entry to channels without any; weights outside the masks are zero by now, and so is their past."""
+        old, how, generator = self.masks, self.plan.flow, stream(self.s.seed, "repair", number)
+        assert self._structure is not None and how != "off"
+        try:
+            found = repair(self._structure, old.to("cpu"), self._shape, how, generator)
+        except ReproError as error:
+            raise ReproError(f"sparse.flow: after {number + 1} steps: {error}") from None
+        self._put({name: found[name].to(old[name].device) for name in self._moving})
+        self.about["repaired"] += self._added(old)
+
+    def _put(self, found: Mapping[str, Tensor]) -> None:
+        """Take up new masks of some layers, as tensors or as vectors over their entries."""
+        shaped = {name: spread(mask.flatten(), self.masks[name].shape) for name, mask in found.items()}
         self.masks = Masks({**self.masks, **shaped})
+        self.step.put(self.masks)
+
+    def _added(self, old: Masks) -> int:
+        """Count the entries that live now and did not in older masks."""
+        return int(
+            torch.stack([(mask & ~old[name]).count_nonzero() for name, mask in self.masks.items()]).sum()
+        )
 
     def _budget(self, spec: Prune, number: int) -> int:
         """Count the weights that the layers which may be pruned keep after an update."""
-        first, last = self.plan.begin * self.steps, self._last(spec)
-        progress = 1.0 if number >= last else (number - first) / max(1.0, last - first)
-        target = cubic(self.first.density, spec.density, progress)
-        kept = self.masks.kept_per_layer()
+        target, kept = self.times.density(spec, number, self.first.density), self.masks.kept_per_layer()
         still = self.masks.kept - sum(kept[name] for name in self._moving)
         return max(0, round(target * self.masks.total) - still)
 
-    def _last(self, spec: Prune | Regrow) -> int:
-        """Find the last step at which an update is due."""
-        end = int(spec.until * self.steps - 1e-9)
-        return (end + 1) // self.plan.interval * self.plan.interval - 1
-
-    def _views(self, slopes: Mapping[str, Tensor], regrow: Regrow | None = None) -> dict[str, View]:
-        """Show the layers that may move to an update."""
-        looks_at = regrow.looks_at if regrow else set()
-        unit = self.s.ticket.unit
-        worth: Reduction = regrow.kernel_drop if regrow else "mean"
-        slope: Reduction = regrow.kernel_grow if regrow else "mean"
-        views = {}
-        for name in self._moving:
-            mask, weight = entries(self.masks[name], unit, "max"), self.step.masked[name].detach()
-            views[name] = View(
-                entries(weight, unit, worth),
-                mask,
-                self.masks.kept_per_layer()[name] * mask.numel() // weight.numel(),
-                entries(slopes[name], unit, slope) if "gradient" in looks_at else None,
-                entries(self._momentum(name), unit, slope) if "momentum" in looks_at else None,
-                entries(self.explored[name], unit, "max") if "explored" in looks_at else None,
-            )
-        return views
-
-    def _momentum(self, name: str) -> Tensor:
-        """Give the running mean of slopes: of Adam scaled as its steps are, without the correction for its start.
-
-        Source: Dettmers and Zettlemoyer 2019, code; before the first step there is none, and it is zero.
-        """
-        weight = self.step.masked[name]
-        state = self.step.optimizer.state.get(weight, {})
-        if "exp_avg" in state:
-            return state["exp_avg"] / (state["exp_avg_sq"].sqrt() + 1e-8)
-        found = state.get("momentum_buffer")
-        return torch.zeros_like(weight) if found is None else found
+    def _views(self, part: Prune | Regrow, slopes: Mapping[str, Tensor]) -> dict[str, View]:
+        scores = None
+        if "score" in part.looks_at:
+            scores = flow_scores(self.step.model, self._layers, self._shape)
+        return views(
+            part,
+            self.step,
+            self.masks,
+            self._moving,
+            slopes=slopes,
+            explored=self.explored,
+            unit=self.s.ticket.unit,
+            scores=scores,
+        )
 
     def _share_now(self) -> float:
         return measure.flops(self._macs, self.masks.layer_densities())["ratio"]
@@ -222,11 +211,12 @@ class Mover:
 
         Returns:
             updates, dense_gradients and steps (counts); explored: share of the prunable weights that ever lived,
-            and explored_layers: by layer; share: the forward pass over that of the dense network, mean over steps;
-            spent: the cost of all steps in forward passes of the dense network.
+            and explored_layers: by layer; repaired: number of entries that the repair of the flow has added; share:
+            the forward pass over that of the dense network, mean over steps; spent: the cost of all steps in forward
+            passes of the dense network.
         """
         seen = self._seen()
-        counts = {k: self.about[k] for k in ("updates", "dense_gradients", "steps", "spent")}
+        counts = {k: self.about[k] for k in ("updates", "dense_gradients", "steps", "spent", "repaired")}
         share = self.about["share"] / max(1, self.about["steps"])
         by_layer = {name: n / self.masks[name].numel() for name, n in seen.items()}
         explored = sum(seen.values()) / self.masks.total
@@ -245,6 +235,6 @@ class Mover:
             for kind in ("mask", "explored", "before")
         }
         self.masks, self.explored, self._before = Masks(held["mask"]), held["explored"], Masks(held["before"])
-        self.about = dict(about)
+        self.about |= about
         self.step.put(self.masks)
         self._share = self._share_now()

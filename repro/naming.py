@@ -37,7 +37,8 @@ def _start(settings: Mapping[str, Any]) -> str:
     if score is None:
         return "dense" if float(settings["model"].get("small", 1)) == 1 else "small_dense"
     if score == "mask_of":
-        score = f"mask_of({_source(ticket['source'])})"
+        moment = f", {ticket['after']}" if ticket.get("after") else ""
+        score = f"mask_of({_source(ticket['source'])}{moment})"
     if ticket.get("by", "magnitude") != "magnitude":
         score = f"{score}:{ticket['by']}"
     if ticket.get("start"):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any
 
 import torch
@@ -102,8 +103,37 @@ def rate(
 
 
 def groups(model: torch.nn.Module, weight_decay: float, decay_1d: bool) -> list[dict[str, Any]]:
-    """Split the parameters into decayed and undecayed; without `decay_1d`, biases and norm scales are not decayed."""
-    decayed = [p for p in model.parameters() if decay_1d or p.ndim > 1]
-    spared = [p for p in model.parameters() if not (decay_1d or p.ndim > 1)]
+    """Split the parameters that are trained into decayed and undecayed, and those that have a rule of their own.
+
+    Args:
+        model: a module whose own parameters have a rule says so in a mapping `optim_group`: `weight_decay` (None:
+            the usual one) and `rate`, the factor on the learning rate.
+        weight_decay: the usual one.
+        decay_1d: also decay biases and norm scales; it does not touch parameters with a rule of their own.
+    """
+    said = ((getattr(m, "optim_group", None), m) for m in model.modules())
+    ruled = [(rule, list(m.parameters(recurse=False))) for rule, m in said if rule]
+    own = {id(p) for _, parameters in ruled for p in parameters}
+    usual = [p for p in model.parameters() if p.requires_grad and id(p) not in own]
+    decayed = [p for p in usual if decay_1d or p.ndim > 1]
+    spared = [p for p in usual if not (decay_1d or p.ndim > 1)]
     made = [{"params": decayed, "weight_decay": weight_decay}, {"params": spared, "weight_decay": 0.0}]
+    for rule, parameters in ruled:
+        decay = weight_decay if rule["weight_decay"] is None else rule["weight_decay"]
+        made.append({"params": parameters, "weight_decay": decay, "rate": rule["rate"]})
     return [g for g in made if g["params"]]
+
+
+def in_parts(begins: Sequence[int], parts: Sequence[Callable[[int], float]]) -> Callable[[int], float]:
+    """Join functions of the step into one that counts its steps anew in each part.
+
+    Args:
+        begins: step at which each part begins, rising from 0.
+        parts: as many functions.
+    """
+
+    def joined(step: int) -> float:
+        part = bisect_right(begins, step) - 1
+        return parts[part](step - begins[part])
+
+    return joined

@@ -138,6 +138,46 @@ RECIPES: dict[str, dict[str, Any]] = {
             "schedule": "cosine",
         },
     },
+    # the same code, rounds of pruning from a random mask: the rate falls to a tenth, 0.01, within each round
+    "gadhikar-imp": {
+        "data": CIFAR | {"normalise": "s004"},
+        "optim": {
+            "epochs": 150,
+            "batch": 256,
+            "lr": 0.1,
+            "weight_decay": 1e-4,
+            "schedule": "cosine",
+            "floor": 0.1,
+        },
+    },
+    # the same authors, strong tickets: five levels of 100 epochs, the README's command; milestones are those of a level
+    "gadhikar-slt": {
+        "data": {"normalise": "half"},
+        "optim": {
+            "epochs": 500,
+            "batch": 128,
+            "lr": 0.1,
+            "weight_decay": 5e-4,
+            "milestones": [30 / 100, 60 / 100, 90 / 100],
+        },
+    },
+    # Tanaka et al. 2020, their settings of VGG-16 on CIFAR-100 and VGG-11 on CIFAR-10: drops at 60 and 120, Nesterov
+    "synflow2020": {
+        "data": CIFAR,
+        "optim": {
+            "epochs": 160,
+            "batch": 128,
+            "lr": 0.1,
+            "weight_decay": 1e-4,
+            "nesterov": True,
+            "milestones": [60 / 160, 120 / 160],
+        },
+    },
+    # Ramanujan et al. 2020, authors' code for small convolutional networks; their ResNet-18 takes 256 and 5e-4
+    "edge-popup": {
+        "data": CIFAR | {"normalise": "pixel"},
+        "optim": {"epochs": 100, "batch": 128, "lr": 0.1, "weight_decay": 1e-4, "schedule": "cosine"},
+    },
     # ours: real handwritten digits at their native 8 x 8 pixels, small enough for a laptop
     "digits": {
         "data": {"name": "digits", "augment": "crop"},

@@ -59,33 +59,8 @@ class Settings(BaseModel):
             )
 
     def _moves_fit(self) -> None:
-        plan, method = self.sparse.plan, self.sparse.method
-        if not plan:
-            return
-        if plan.regrow and self.ticket.score is None:
-            raise ReproError(
-                f"sparse.method: {method!r} moves masks, and this run starts dense; name a ticket.score"
-            )
-        if plan.regrow and self.ticket.target == 1:
-            raise ReproError(f"sparse.method: {method!r} moves nothing at density 1; lower ticket.density")
-        if plan.prune and plan.prune.density > self.ticket.target:
-            raise ReproError(
-                f"sparse.density: {plan.prune.density:g} is above ticket.density, and weights are only removed"
-            )
-        if self.ticket.norms:
-            raise ReproError(f"ticket.norms: sparse.method {method!r} moves no batch-norm scales; remove it")
-        if plan.prune and self.ticket.unit == "kernel":
-            raise ReproError(f"ticket.unit: sparse.method {method!r} removes single weights; remove it")
-        kernels = {"kernel_drop", "kernel_grow"} & self.sparse.changed().keys()
-        if kernels and self.ticket.unit != "kernel":
-            raise ReproError(f"sparse.{kernels.pop()}: used only with ticket.unit 'kernel'; remove it")
-        if plan.regrow and "momentum" in plan.regrow.looks_at and not self._keeps_momentum():
-            raise ReproError(
-                f"sparse.method: {method!r} looks at the optimiser's momentum, which is off; raise optim.momentum"
-            )
-
-    def _keeps_momentum(self) -> bool:
-        return self.optim.options("optimizer").get("momentum", 1) > 0
+        self.sparse.check_learned(self.ticket, self.optim)
+        self.sparse.check_moves(self.ticket, self.optim)
 
     def elsewhere(self, key: Literal["source", "like", "early", "start"]) -> Settings:
         """Give the run that a setting of the ticket names by words: this one without ticket, check and moving masks.
@@ -119,6 +94,8 @@ class Settings(BaseModel):
             raise ReproError(
                 "ticket.start: round 0 must be a ticket that is made by a score; name ticket.score"
             )
+        if self.ticket.options("score").get("after") and self.source.sparse.method == "static":
+            raise ReproError("ticket.after: the masks of ticket.source do not change in training; remove it")
         early = self.ticket.options("score").get("early")
         if early and (self.ticket.weights != "rewound" or self.elsewhere("early").ticket.score):
             raise ReproError("ticket.early: a dense run for ticket.weights 'rewound'; set that, or remove it")

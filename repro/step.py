@@ -5,16 +5,21 @@ Nothing in a step waits for the device: losses and counts add up in `sums`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.nn.utils.parametrize import is_parametrized
 
 from . import optim
 from .masks import Masks
 from .models import dropouts
+from .parts import steps_of
 from .precision import computing
 from .rng import reseed
 from .settings import Settings
+from .sparse_training import Popup
 
 
 class Step:
@@ -31,7 +36,8 @@ class Step:
         """Make the optimiser and zero the pruned weights.
 
         Args:
-            model: the network at its initial weights, on its device.
+            model: the network at its initial weights, on its device; where weights are computed from others
+                (`repro.learned`), those others are masked.
             s: optim and sparse are used here.
             masks: which weights may live; None for all.
             precision: "float32" or "bfloat16", for forward and backward pass.
@@ -44,8 +50,7 @@ class Step:
         )
         device = next(model.parameters()).device
         self.sums = torch.zeros(2, dtype=torch.float64, device=device)
-        weights = dict(model.named_parameters())
-        self.masked: dict[str, Tensor] = {name: weights[name] for name in masks or ()}
+        self.masked: dict[str, Tensor] = {name: trained_weight(model, name) for name in masks or ()}
         self._factors = [torch.empty_like(w) for w in self.masked.values()]
         self._dense_momentum = bool(s.sparse.plan and s.sparse.plan.dense_momentum)
         self._noise = torch.Generator() if device.type == "cpu" and dropouts(model) else None
@@ -114,7 +119,7 @@ class Step:
 
     def _set_rate(self, lr: float) -> None:
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group.get("rate", 1.0)
 
     def _slopes(self) -> dict[str, Tensor]:
         return {name: w.grad for name, w in self.masked.items() if w.grad is not None}
@@ -141,3 +146,51 @@ class Step:
         if weights and self._dense_momentum:
             with torch.no_grad():
                 torch._foreach_mul_(weights, self._factors)  # pyright: ignore
+
+
+def trained_weight(model: nn.Module, name: str) -> Tensor:
+    """Find the parameter behind a weight: the weight, or what a parametrization computes it from.
+
+    Args:
+        model: the network.
+        name: of the weight in a network without parametrizations.
+    """
+    owner, _, last = name.rpartition(".")
+    module = model.get_submodule(owner)
+    if is_parametrized(module, last):
+        return module.get_parameter(f"parametrizations.{last}.original")
+    return module.get_parameter(last)
+
+
+def rates(s: Settings, per_epoch: int) -> Callable[[int], float]:
+    """Make the function from the step of a run to its learning rate.
+
+    Source: of schedules that begin anew at each level of edge-popup, Gadhikar et al. 2023, code.
+
+    Args:
+        s: the run.
+        per_epoch: steps of an epoch.
+    """
+    o, learned = s.optim, s.sparse.learned
+    begun, length = s.schedule
+
+    def factor(epochs: int, stretch: float, start: float = 0.0) -> Callable[[int], float]:
+        return optim.rate(
+            o.schedule,
+            o.options("schedule"),
+            epochs=epochs,
+            steps=per_epoch,
+            warmup=o.warmup,
+            per_step=o.per_step,
+            start=start,
+            stretch=stretch,
+        )
+
+    if isinstance(learned, Popup) and learned.levels > 1 and learned.restart:
+        begins = learned.begins(o.length)
+        lengths = [end - begin for begin, end in zip(begins, (*begins[1:], o.length), strict=True)]
+        of_run = optim.in_parts([n * per_epoch for n in begins], [factor(n, o.multiplier) for n in lengths])
+    else:
+        start = begun if isinstance(begun, int) else (steps_of(begun) or 0) / per_epoch
+        of_run = factor(length, o.multiplier if length == o.length else 1.0, start)
+    return lambda number: o.lr * of_run(number)

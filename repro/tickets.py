@@ -36,8 +36,8 @@ class Store(Protocol):
         """Give the weights that a run started from."""
         ...
 
-    def masks(self, of: Settings) -> Masks:
-        """Give the masks that a run ended with."""
+    def masks(self, of: Settings, after: Moment | None = None) -> Masks:
+        """Give the masks that a run had after some epochs or steps, or (None) at its end."""
         ...
 
     def pause(self) -> None:
@@ -99,7 +99,8 @@ def _taken(s: Settings, data: Data, store: Store) -> Masks:
     """Take the masks of another run, and check that they keep what this one says it keeps."""
     first = pretraining(s)
     assert first is not None
-    theirs, made, generator = store.masks(first), {}, stream(s.seed, "mismatch")
+    theirs = store.masks(first, s.ticket.options("score")["after"])
+    made, generator = {}, stream(s.seed, "mismatch")
     model = network(s, data)
     for layer in prunable(model, norms=len(theirs) > len(prunable(model))):
         mask = theirs.get(layer.name)

@@ -11,30 +11,29 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from . import checkpoint, measure, optim
+from . import checkpoint, measure
 from .batches import batches, shapes, steps_per_epoch
 from .captured import make_step
 from .data import Data, Split
 from .data.augment import normalise
+from .learned import Learner, parametrize_, plain_, plain_state
 from .masks import Masks
 from .models import prunable
 from .mover import Mover
-from .parts import steps_of
 from .precision import computing
 from .settings import Settings
-from .step import Step
+from .step import Step, rates
 
 EVALUATION_BATCH = {"cpu": 250, "cuda": 2500}  # more falls out of a processor's cache; a GPU wants it large
 SAVE_EVERY = 60.0  # seconds between checkpoints
 Report = Callable[[int, int, dict[str, float]], None]
-AfterEpoch = Callable[[int, nn.Module], None]
-AfterStep = Callable[[int, nn.Module], None]
+Rate = Callable[[int], float]
 
 
 class Stopped(Exception):  # noqa: N818 (not an error: the state is saved)
@@ -58,7 +57,7 @@ class State:
     """Everything that a checkpoint holds."""
 
     update: Step
-    mover: Mover | None = None
+    mover: Mover | Learner | None = None
     step: int = 0
     curve: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
@@ -84,6 +83,24 @@ class State:
         self.step, self.curve, self.seconds = about["step"], about["curve"], about["seconds"]
         if self.mover:
             self.mover.restore(tensors, about["moves"])
+
+    def weights(self) -> dict[str, Tensor]:
+        """Give the network's state by the names it has outside of training, and the weights that take effect."""
+        return plain_state(self.update.model)
+
+    def masks(self) -> Masks | None:
+        """Give the masks as they are now; None where they do not change."""
+        return self.mover.masks if self.mover else None
+
+
+After = Callable[[int, State], None]
+
+
+class _Calls(NamedTuple):
+    stop: Callable[[], bool]
+    report: Report
+    after_epoch: After
+    after_step: After
 
 
 @torch.no_grad()
@@ -118,8 +135,8 @@ def train(
     resume: Path | None = None,
     stop: Callable[[], bool] = lambda: False,
     report: Report = lambda done, total, row: None,
-    after_epoch: AfterEpoch = lambda epochs, model: None,
-    after_step: AfterStep = lambda steps, model: None,
+    after_epoch: After = lambda epochs, state: None,
+    after_step: After = lambda steps, state: None,
 ) -> Outcome:
     """Train a network in place and record its curve.
 
@@ -127,103 +144,89 @@ def train(
         model: the network at its initial weights, on the device that the data are on.
         data: training, test and perhaps validation images.
         s: data, sparse, optim and seed are used here.
-        masks: which weights may live, at first if they move; None for all.
+        masks: which weights may live, at first if they move or are learned; None for all.
         precision: "float32" or "bfloat16", as `settle` gives it.
         resume: the checkpoint file, written now and then and taken up if it is there; None for none.
         stop: asked before each step; on True the state is saved.
         report: told steps done, steps in all and the newest row of the curve.
-        after_epoch: given the epochs done and the network after each, before it is saved.
-        after_step: given the steps done and the network after each.
+        after_epoch: given the epochs done and the state after each, before it is saved.
+        after_step: given the steps done and the state after each.
 
     Raises:
+        ReproError: when masks cannot move or be learned as the settings say.
         Stopped: when `stop` said so; the same call goes on from there.
     """
-    n, batch = len(data.train.labels), s.optim.batch
-    step = make_step(model, s, masks, precision=precision, shapes=shapes(n, batch, data.shape))
-    state = State(step, _mover(s, step, masks, data))
+    state = _begin(model, data, s, masks, precision)
     if resume and resume.exists():
         state.restore(resume)
     try:
-        status, reason = _epochs(state, data, s, resume, stop, report, after_epoch, after_step)
+        status, reason = _epochs(state, data, s, resume, _Calls(stop, report, after_epoch, after_step))
     except Stopped:
         if resume:
             state.save(resume)
+        plain_(model)
         raise
     if state.update.model is not model:
         model.load_state_dict(state.update.model.state_dict())
     outcome = Outcome(status, reason, state.curve, state.seconds, masks)
     if state.mover:
         outcome.masks, outcome.moves = state.mover.masks, state.mover.summary()
+    plain_(model)
     return outcome
 
 
-def _mover(s: Settings, step: Step, masks: Masks | None, data: Data) -> Mover | None:
-    if s.sparse.plan is None or masks is None:
-        return None
-    steps = s.optim.length * steps_per_epoch(len(data.train.labels), s.optim.batch)
-    return Mover(s, step, masks, prunable(step.model), measure.macs(step.model, data.shape), steps)
+def _begin(model: nn.Module, data: Data, s: Settings, masks: Masks | None, precision: str) -> State:
+    """Make the step of a run and what changes its masks; where they are learned, the network is parametrized."""
+    n, batch, learned = len(data.train.labels), s.optim.batch, s.sparse.learned
+    layers = prunable(model)
+    costs = measure.macs(model, data.shape) if s.sparse.active else {}
+    if learned and masks is None:
+        masks = Masks.ones(layers).to(data.train.images.device)
+    held = parametrize_(model, s, masks) if learned else masks
+    step = make_step(model, s, held, precision=precision, shapes=shapes(n, batch, data.shape))
+    per_epoch = steps_per_epoch(n, batch)
+    if masks and learned:
+        return State(step, Learner(s, step, masks, costs, per_epoch))
+    if masks and s.sparse.plan:
+        return State(step, Mover(s, step, masks, layers, costs, s.optim.length * per_epoch, data.shape))
+    return State(step)
 
 
 def _epochs(
-    state: State,
-    data: Data,
-    s: Settings,
-    resume: Path | None,
-    stop: Callable[[], bool],
-    report: Report,
-    after_epoch: AfterEpoch,
-    after_step: AfterStep,
+    state: State, data: Data, s: Settings, resume: Path | None, calls: _Calls
 ) -> tuple[str, str | None]:
-    per_epoch, o = steps_per_epoch(len(data.train.labels), s.optim.batch), s.optim
-    begun, length = s.schedule
-    factor = optim.rate(
-        o.schedule,
-        o.options("schedule"),
-        epochs=length,
-        steps=per_epoch,
-        warmup=o.warmup,
-        per_step=o.per_step,
-        start=begun if isinstance(begun, int) else (steps_of(begun) or 0) / per_epoch,
-        stretch=o.multiplier if length == o.length else 1.0,
-    )
-    saved = time.monotonic()
-    for epoch in range(state.step // per_epoch, o.length):
-        _one_epoch(state, data, s, epoch, per_epoch, factor, stop, after_step)
-        row = _end_of_epoch(state, data, s, epoch, o.lr * factor(state.step - 1))
+    per_epoch, length = steps_per_epoch(len(data.train.labels), s.optim.batch), s.optim.length
+    rate, saved = rates(s, per_epoch), time.monotonic()
+    for epoch in range(state.step // per_epoch, length):
+        _one_epoch(state, data, s, epoch, per_epoch, rate, calls)
+        row = _end_of_epoch(state, data, s, epoch, rate(state.step - 1))
         if not math.isfinite(row["train_loss"]):
             return "diverged", f"training loss {row['train_loss']} in epoch {epoch + 1}"
-        after_epoch(epoch + 1, state.update.model)
-        report(state.step, per_epoch * o.length, row)
-        if resume and time.monotonic() - saved > SAVE_EVERY and epoch + 1 < o.length:
+        calls.after_epoch(epoch + 1, state)
+        calls.report(state.step, per_epoch * length, row)
+        if resume and time.monotonic() - saved > SAVE_EVERY and epoch + 1 < length:
             state.save(resume)
             saved = time.monotonic()
     return "done", None
 
 
 def _one_epoch(
-    state: State,
-    data: Data,
-    s: Settings,
-    epoch: int,
-    per_epoch: int,
-    factor: Callable[[int], float],
-    stop: Callable[[], bool],
-    after_step: AfterStep,
+    state: State, data: Data, s: Settings, epoch: int, per_epoch: int, rate: Rate, calls: _Calls
 ) -> None:
     state.update.model.train()
     began = time.monotonic()
     for x, y in batches(data.train, data, s, epoch, state.step % per_epoch):
-        if stop():
+        if calls.stop():
             state.seconds += time.monotonic() - began
             raise Stopped
-        lr = s.optim.lr * factor(state.step)
+        lr = rate(state.step)
         state.update.reseed(s.seed, state.step)
         if state.mover:
             state.mover(x, y, lr, state.step)
         else:
             state.update(x, y, lr)
         state.step += 1
-        after_step(state.step, state.update.model)
+        calls.after_step(state.step, state)
     state.seconds += time.monotonic() - began
 
 
@@ -232,12 +235,8 @@ def _end_of_epoch(state: State, data: Data, s: Settings, epoch: int, lr: float) 
     loss, right = state.update.sums.tolist()
     state.update.sums.zero_()
     n = min(len(data.train.labels), steps_per_epoch(len(data.train.labels), s.optim.batch) * s.optim.batch)
-    row: dict[str, Any] = {
-        "epoch": epoch + 1,
-        "lr": lr,
-        "train_loss": loss / n,
-        "train_accuracy": 100 * right / n,
-    }
+    row: dict[str, Any] = {"epoch": epoch + 1, "lr": lr, "train_loss": loss / n}
+    row["train_accuracy"] = 100 * right / n
     model, precision = state.update.model, state.update.precision
     for name, split in {"test": data.test, "validation": data.validation}.items():
         if split is not None:

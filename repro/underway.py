@@ -14,6 +14,7 @@ from . import grids
 from .checkpoint import read_about
 from .data import DATASETS
 from .errors import ReproError
+from .learned import parametrize_
 from .masks import Masks, texts
 from .models import MODELS, prunable
 from .section import one_line
@@ -34,6 +35,9 @@ class _Moves(Form):
     share: Amount
     alpha: float | None
     replaced: Amount
+    level: Count = 0
+    seen: Count = 0
+    courses: dict[str, dict[str, list[float]]] = {}
 
 
 class _Progress(Form):
@@ -60,6 +64,9 @@ def check(folder: Path) -> tuple[Settings, int]:
         model = MODELS[s.model.name](
             facts.classes, s.data.channels or facts.channels, **s.model.options("name")
         )
+    layers = prunable(model)
+    if s.sparse.learned:
+        parametrize_(model, s)
     weights = {f"model.{k}": tuple(v.shape) for k, v in model.state_dict().items()}
     held = _shapes(folder / "checkpoint.safetensors")
     if {k: v for k, v in held.items() if k.startswith("model.")} != weights or "sums" not in held:
@@ -68,11 +75,11 @@ def check(folder: Path) -> tuple[Settings, int]:
         about = _Progress.model_validate(read_about(folder / "checkpoint.safetensors"))
     except ValidationError as error:
         raise ReproError(f"its checkpoint: {short(one_line(error))}") from None
-    if s.sparse.plan:
-        kinds = ("mask", "explored", "before")
-        wanted = {f"{kind}.{x.name}": x.shape for x in prunable(model) for kind in kinds}
+    if s.sparse.active:
+        kinds = ("mask" if s.sparse.plan else "first", "explored", "before")
+        wanted = {f"{kind}.{x.name}": x.shape for x in layers for kind in kinds}
         if about.moves is None or not wanted.items() <= held.items():
-            raise ReproError("its checkpoint does not hold the masks that move")
+            raise ReproError("its checkpoint does not hold the masks that move or are learned")
     if s.ticket.score is not None:
         path = folder / "masks.safetensors"
         if not path.is_file():

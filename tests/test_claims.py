@@ -71,9 +71,15 @@ def test_every_claim_of_the_sections_is_there():
     expected |= {f"rigl2020-{i}" for i in ("1", "1b", "2", "3", "4", "5", "6", "7")}
     expected |= {f"rigl-repro-{i}" for i in (1, 2, 3, 4, 6)} | {f"morcos2019-{i}" for i in (1, 3, 4)}
     expected |= {f"gohil2020-{i}" for i in (1, 2, 3)} | {"snip2018-1"}
+    expected |= {f"gadhikar-{i}" for i in ("2", "2b", "3", "3b", "4", "5")} | {
+        "granet2021-1",
+        "granet2021-1b",
+    }
+    expected |= {"liu2022-2", "edgepopup2020-1", "str2020-1"} | {f"synflow2020-{i}" for i in (1, 2)}
     assert set(known) == expected
     sections = {"random-tickets", "corrupted-data", "layerwise-rearrange", "partially-trained"}
     sections |= {"winning-tickets", "rigl", "rigl-original", "rigl-layers", "rigl-tickets", "rigl-tuning"}
+    sections |= {"random-masks", "sparse-to-sparse", "soft-thresholds", "strong-tickets", "layer-collapse"}
     assert {c.section for c in known.values()} == sections | {"ratio-ablations", "answer42"}
     margins = {
         "su2020-1": 0.5,
@@ -102,6 +108,22 @@ def test_every_claim_of_the_sections_is_there():
     assert {name: known[name].margin for name in margins} == margins
     margins |= {"morcos2019-1": 1.0, "morcos2019-3": 1.0, "morcos2019-4": 1.0, "snip2018-1": 1.0}
     margins |= {"gohil2020-1": 1.0, "gohil2020-2": 0.0, "gohil2020-3": 1.5}
+    margins |= {
+        "gadhikar-2": 0.5,
+        "gadhikar-2b": 0.5,
+        "gadhikar-3": 0.3,
+        "gadhikar-3b": 0.0,
+        "gadhikar-4": 2.0,
+    }
+    margins |= {
+        "gadhikar-5": 0.0,
+        "granet2021-1": 0.2,
+        "granet2021-1b": 0.0,
+        "liu2022-2": 0.5,
+        "str2020-1": 0.3,
+    }
+    margins |= {"edgepopup2020-1": 0.0, "synflow2020-1": 1.0, "synflow2020-2": 50.0}
+    assert {name: known[name].margin for name in margins} == margins
     assert set(margins) == expected
 
 
@@ -494,7 +516,7 @@ def test_every_claim_can_end_in_every_word(name):
     """Runs that differ from their controls by far enough, by far too little, and by just what is asked."""
     claim = claims.claims()[name]
     edge = claim.margin if claim.kind in ("better", "published") else -claim.margin
-    enough, little = {"better": (9, -9), "not_worse": (9, -9)}.get(claim.kind, (0, -9))
+    enough, little = {"better": (claim.margin + 9, -9), "not_worse": (9, -9)}.get(claim.kind, (0, -9))
     for word, shift in (("supported", enough), ("contradicted", little), ("inconclusive", edge)):
         told = claim.published or "su2020"
         frame = published_runs(shift, work=told) if claim.kind == "published" else shifted(claim, shift)
@@ -511,7 +533,9 @@ def shifted(claim, shift):
             for check in chosen.get("check", part.run["check"]):
                 made[method, check] = value
     places = [
-        (*key, value, 1.0 if key[0] == "dense" else d) for key, value in made.items() for d in claim.densities
+        (*key, value, 1.0 if key[0] == "dense" else d)
+        for key, value in made.items()
+        for d in claim.densities or [0.1]
     ]
     return runs(*({"method": m, "check": c, "shift": s, "density": d} for m, c, s, d in places))
 

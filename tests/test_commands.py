@@ -22,10 +22,12 @@ from repro.experiment import run
 from repro.grids import expand, is_file_name, plan, read
 from repro.models import family, initial_state
 from repro.settings import Settings, parse
+from repro.sparse_training import Popup
 from repro.text import assignments
 from repro.track import curves, kinds
 
-# Every option and every value with a meaning of its own, script by script.
+# Every option and every value with a meaning of its own, work by work; of a work of several codes, code by code, each
+# told by a word in the titles of its tables.
 FLAGS = {
     "su2020": """-d --dataset -j --workers --epochs --start-epoch --train-batch --test-batch --lr --drop --schedule
         --gamma --momentum --weight-decay --resume -a --arch --depth --manualSeed -e --evaluate --save_dir --gpu-id
@@ -58,31 +60,72 @@ FLAGS = {
         --load_model --esp --run_name --project --entity --wandb --source_dataset --target_dataset --init_path --random
         --reinit --prune --model_path train.py snip_train.py iterative_pruning.py iterative_snip.py oneshot_lt.py test.py
         vgg19 resnet50 alexnet cifar10 cifar100 svhn fashionmnist cifar10a cifar10b sgd adam prune_rounds prune_rate""",
+    "gadhikar2023: ER_WLT": """--sparse --fix --sparse-init --sparse_init --model --data --density --epoch --epochs --lr
+        --seed --l2 --batch-size --momentum --multiplier --valid_split --scaled --optimizer --growth --death
+        --death-rate --redistribution --update_frequency --decay-schedule --decay_frequency --l1 --iters --fp16 --resume
+        --start-epoch --save --save-features --bench --no-cuda --log-interval --test-batch-size --max-threads main.py
+        vgg16 vgg19 resnet18 resnet20 resnet50 cifar10 cifar100 tiny_imagenet ERK ER ER_same_params
+        ER_same_params_per_layer pyramid uniform uniform_plus snip GraSP ER_imp ER_synflow global_magnitude adam""",
+    "gadhikar2023: ER_DST": """--sparse --fix --method --sparse-init --init-density --final-density --init-prune-epoch
+        --final-prune-epoch --growth --prune --redistribution --prune-rate --pruning-rate --update-frequency
+        --decay-schedule --decay_frequency --l1 --iters --save-features --bench --fp16 --nolr_scheduler --batch-size-jac
+        --rm-first --init-method --is-prune --flow-preservation --ortho-repair --optimizer --lr --momentum --l2 --epochs
+        --batch-size --test-batch-size --multiplier --seed --valid_split --max-threads --resume --start-epoch --save
+        --no-cuda --log-interval --model --data main.py GraNet GraNet_uniform DST GMP GMP_uniform random gradient
+        momentum momentum_neuron magnitude SynFlow none nonzeros cosine linear default looks-linear normal uniform
+        bimodal vgg16 vgg19 ResNet18 ResNet20 ResNet34 ResNet50 cifar10 cifar100 tiny_imagenet mnist sgd adam ERK
+        ER_same_params_per_layer pyramid snip ER_imp ER_synflow ER_init ER_flow ER_ortho ER_init_global ER_flow_global
+        ER_ortho_global""",
+    "gadhikar2023: ER_SLT": """--batch-size --test-batch-size --epochs --levels --lr --warmup_length --momentum --wd --seed
+        --log-interval --scaling --save-model --sparsity --sparsity_start --anneal --model --load_model --model_to_load
+        --initBias --scale-fan --dataset --plant-model --plant-path --bfac --save_file --er-init-density cifar_main.py
+        Resnet18 VGG16 CIFAR10 kn-nonzero-bias ortho-nonzero-bias kn-zero-bias ortho-bias-special ortho-zero-bias
+        signed-const-with-bias signed-const-zero-bias""",
+    "gadhikar2023: STR": """--data --optimizer --set -a --arch --config --log-dir -j --workers --epochs --start-epoch -b
+        --batch-size --lr --lr-min --warmup_length --init_prune_epoch --final_prune_epoch --momentum --wd -p
+        --print-freq --num-classes --resume -e --evaluate --pretrained --seed --multigpu --lr-policy
+        --multistep-lr-adjust --multistep-lr-gamma --name --save_every --prune-rate --width-mult --nesterov
+        --random-mask --one-batch --conv-type --freeze-weights --mode --nonlinearity --bn-type --init --no-bn-decay
+        --dense-conv-model --st-decay --scale-fan --first-layer-dense --last-layer-dense --label-smoothing
+        --first-layer-type --sInit-type --sInit-value --sparse-function --er-sparse-init --er-sparse-method
+        --er-sparsity-file --use-budget --ignore-pretrained-weights --threshold-list --warmup --reset-weights
+        --warmup-epochs --pruner --prune-random-structured --structured-pruned-iters --structured-budget
+        --fix-first-last-structured --result-dir --resnet-type --width --structured-prune-type --structured-prune-ratio
+        --target-width --hessian --warmup-lr --prune-lr --mnist-width --target-expt-name --load-before-prune
+        --load-model-name --load-mask-name --prune-scheduler --constant-prune-lr --reset-weight-sign --load-only-model
+        --load-model-mask-and-sign --load-shuffled-model-mask-and-sign --reset-weight-amplitude
+        --reset-only-weight-sign --reset-only-bn --load-expt-sign main.py run_imp.py cifar10 cifar100 sgd adam cosine_lr
+        multistep_lr constant_lr cosine constant step STRConvER STRConv ConvER ConvMask GMPConv DNWConv DenseConv uniform
+        ERK balanced pyramidal str-induced-er mag snip synflow random-global random-balanced random-erk random-uniform
+        mask-ref large res50 small-dense sigmoid signed_constant kaiming_normal fan_in NonAffineBatchNorm""",
 }
 ROWS = [row for group in groups() for row in group["rows"]]
 OURS = list(dict.fromkeys(row["ours"] for row in ROWS if "ours" in row))
 SURROUNDINGS = {"REPRO_BUILD", "REPRO_DATA", "REPRO_DEVICE", "CUDA_VISIBLE_DEVICES"}
 
 
-def missing(work: str, chosen: list[dict[str, Any]]) -> list[str]:
+def missing(code: str, chosen: list[dict[str, Any]]) -> list[str]:
+    work, _, part = code.partition(": ")
     texts = [
         f"{r['original']} {' '.join(r.get('flags', []))}"
         for g in chosen
-        if g["work"] == work
+        if g["work"] == work and part in g["title"]
         for r in g["rows"]
     ]
     told = {word for text in texts for word in re.split(r"[\s,;/'=]+", text)}
-    return [flag for flag in FLAGS[work].split() if flag not in told]
+    return [flag for flag in FLAGS[code].split() if flag not in told]
 
 
-@pytest.mark.parametrize("work", FLAGS)
-def test_every_option_of_the_original_is_on_the_page(work: str) -> None:
-    assert missing(work, groups()) == []
+@pytest.mark.parametrize("code", FLAGS)
+def test_every_option_of_the_original_is_on_the_page(code: str) -> None:
+    assert missing(code, groups()) == []
 
 
 def test_an_option_that_goes_missing_is_noticed() -> None:
     chosen = [dict(g, rows=[r for r in g["rows"] if "--gpu-id" not in r["original"]]) for g in groups()]
     assert missing("su2020", chosen) == ["--gpu-id"]
+    others = [g for g in groups() if "ER_SLT" not in g["title"]]
+    assert "--seed" in missing("gadhikar2023: ER_SLT", others), "the --seed of another code does not count"
 
 
 def test_a_row_without_a_command_says_why() -> None:
@@ -116,7 +159,8 @@ def smaller(s: Settings) -> dict[str, Any]:
         small |= {"model.name": "resnet8", "model.width": 0.25}
     told = s.ticket.options("score")
     if s.ticket.score == "imp":
-        small |= {"ticket.rounds": 2, "ticket.rate": 0.5}
+        small |= {"ticket.rounds": 2 if told["by"] in ("magnitude", "snip") else 1, "ticket.rate": 0.5}
+        small |= {"ticket.rounds": 1} if s.ticket.reset != "none" else {}
     elif s.ticket.score:
         small |= {"ticket.density": 0.2}
     if s.ticket.rewind:
@@ -126,13 +170,29 @@ def smaller(s: Settings) -> dict[str, Any]:
         small |= {"ticket.batch_size": 100}
     if told.get("early"):
         small |= {"ticket.early": tiny(told["early"])}
-    if s.sparse.plan:
-        small |= {"sparse.interval": 2}
     if s.ticket.score == "mask_of" and s.source.sparse.plan:
         small |= {"ticket.source": f"{told['source']} sparse.interval=2"}
     if s.ticket.score == "mask_of" and s.source.ticket.score == "imp":
-        rounds = "ticket.rounds=2 ticket.rate=0.5 ticket.rewind=1"
+        rounds = FEW_ROUNDS + (" ticket.rewind=1" if s.source.ticket.rewind else "")
         small |= {"ticket.source": f"{tiny(told['source'])} {rounds}", "ticket.density": 0.25}
+    if "imp" in (like := s.ticket.options("allocation").get("like") or ""):
+        small |= {"ticket.like": f"{like} {FEW_ROUNDS}"}
+    return small | moving(s)
+
+
+FEW_ROUNDS = "ticket.rounds=2 ticket.rate=0.5"
+
+
+def moving(s: Settings) -> dict[str, Any]:
+    """Give what lets masks move, or be learned, within the few steps of a small run, by as much as it has weights."""
+    plan, popup = s.sparse.plan, s.sparse.learned if isinstance(s.sparse.learned, Popup) else None
+    small: dict[str, Any] = {"sparse.interval": 2, "optim.batch": min(s.optim.batch, 128)} if plan else {}
+    if plan and plan.prune and s.ticket.score:
+        small |= {"ticket.density": 0.5, "sparse.density": 0.25, "optim.epochs": 2}
+    if popup and s.ticket.score:
+        small |= {"ticket.density": 0.6, "sparse.density": 0.25}  # by chance a small layer may have much less
+    if popup and popup.levels > 1:
+        small |= {"sparse.levels": 2, "optim.epochs": 2}
     return small
 
 
@@ -182,6 +242,7 @@ def test_every_command_of_ours_runs(command: str, capsys: pytest.CaptureFixture[
     runs = planned(words)
     assert all(s.data.name in DATASETS for s in runs), "the command as it is printed"
     options = next((i for i, w in enumerate(words) if w.startswith("--")), len(words))
+    words[options:] = ["every1" if word == "every10" else word for word in words[options:]]
     words[options:options] = [f"{k}={v}" for k, v in smaller(runs[-1]).items()]
     small = planned(words)
     assert {s.check.name for s in small} == {s.check.name for s in runs}
@@ -192,6 +253,7 @@ def test_every_command_of_ours_runs(command: str, capsys: pytest.CaptureFixture[
         made = record.read(found) if (found := record.find(s.key())) else {}
         assert made["status"] == "done"
         assert s.sparse.plan is None or made["sparse"]["updates"] > 0, "masks move as they do at full size"
+        assert s.sparse.learned is None or made["sparse"]["steps"] > 0, "masks are learned"
 
 
 @pytest.mark.parametrize("command", [c for c in OURS if of(c, "key")])

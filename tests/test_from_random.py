@@ -268,3 +268,30 @@ def test_learned_densities_are_averaged_over_the_seeds_of_a_cell() -> None:
     ]
     found = tidy(pd.DataFrame(rows)).set_index("key")["density"]
     assert found.tolist() == [0.15, 0.15, 0.3, 0.4]
+
+
+# Masks of a moment
+
+
+def test_the_ticket_of_a_level_is_the_mask_of_that_epoch() -> None:
+    words = "ticket.score=random ticket.allocation=uniform ticket.density=0.5 sparse.method=edge_popup "
+    words += "sparse.density=0.2 sparse.levels=2 sparse.anneal=true sparse.first=0.45"
+    last = one(ticket={"score": "mask_of", "density": 0.2, "source": words}, optim__epochs=2)
+    first = one(ticket={"score": "mask_of", "density": 0.3, "source": words, "after": "1ep"}, optim__epochs=2)
+    assert [n.snapshots for n in needs(first)] == [(1,)] and naming.method(first.model_dump()).endswith(
+        ", 1)"
+    )
+    early, late = make_ticket(first).masks, make_ticket(last).masks
+    assert early.density == pytest.approx(0.3, abs=2e-3) and late.density == pytest.approx(0.2, abs=2e-3)
+
+
+def test_a_moment_of_masks_that_stay_is_refused() -> None:
+    with pytest.raises(ReproError, match=r"ticket\.after: the masks .* do not change"):
+        one(
+            ticket={
+                "score": "mask_of",
+                "density": 0.2,
+                "source": "ticket.score=snip ticket.density=0.2",
+                "after": 1,
+            }
+        )

@@ -105,6 +105,30 @@ def test_counts(row):
     assert [total, conv + fc, conv, fc, len(layers), gammas, macs] == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "layers", "weights", "biases"),
+    [("resnet18", 21, 11_164_352, 4_810), ("vgg16", 14, 14_715_584, 4_234), ("resnet20", 22, 270_896, 794)],
+)
+def test_counts_with_biases_everywhere_and_batch_norm_without_parameters(name, layers, weights, biases):
+    model = shapes(name, conv_bias=True, bn_affine=False)
+    assert len(prunable(model)) == layers and sum(x.numel for x in prunable(model)) == weights
+    sizes = {n: p.numel() for n, p in model.named_parameters() if n not in {x.name for x in prunable(model)}}
+    assert sum(sizes.values()) == biases and {n.split(".")[-1] for n in sizes} == {"bias"}
+    assert len(sizes) == layers, "one for each layer, none for batch norm"
+
+
+@pytest.mark.parametrize("name", ["resnet20", "resnet50", "vgg11"])
+def test_biases_and_parameters_of_batch_norm_are_options(name):
+    default, none = shapes(name), shapes(name, fc_bias=False, bn_affine=False)
+    head, without = (m.get_submodule("classifier") for m in (default, none))
+    assert isinstance(head, nn.Linear) and head.bias.shape == (10,) and without.bias is None
+    norms = [[m for m in x.modules() if isinstance(m, nn.BatchNorm2d)] for x in (default, none)]
+    assert all(m.affine for m in norms[0]) and not any(m.affine for m in norms[1])
+    assert prunable(none) == prunable(default)
+    assert {n for n, _ in none.named_parameters()} == {layer.name for layer in prunable(none)}
+    assert torch.isfinite(small(name, fc_bias=False, bn_affine=False)(torch.ones(2, 1, 16, 16))).all()
+
+
 def shapes(name: str, classes: int = 10, **options) -> nn.Module:
     with torch.device("meta"):
         return MODELS[name](classes, 3, **options)
@@ -224,7 +248,7 @@ def test_options_can_be_read_from_the_signature(name):
     assert set(typing.get_args(kinds["init"])) == set(INITS)
 
 
-@pytest.mark.parametrize("init", INITS)
+@pytest.mark.parametrize("init", list(INITS)[:7])  # of the others see test_init.py
 def test_scale_of_the_initial_weights(init):
     model = build("resnet20", classes=10, channels=3, generator=stream(0, "init"), width=2.0, init=init)
     for layer in prunable(model):
@@ -446,6 +470,12 @@ def test_mistakes_are_told():
         small("vgg11", init="orthogonall")
     with pytest.raises(ReproError, match="unknown block"):
         small("resnet8", block="Basic")
+    with pytest.raises(ReproError, match="zero_init_residual: batch norm has no scales without bn_affine"):
+        small("resnet18", zero_init_residual=True, bn_affine=False)
+    with pytest.raises(
+        ReproError, match="bias_factor: not used by init 'orthogonal', only by kaiming_normal_"
+    ):
+        small("resnet8", init="orthogonal", bias_factor=0.1)
     with pytest.raises(ReproError, match="unknown stem"):
         small("resnet18", stem="none")
     with pytest.raises(ReproError, match="cannot initialise '0': no rule for LayerNorm"):

@@ -262,7 +262,7 @@ def test_layers_that_are_kept_dense_never_move(keep_dense: list[str], moves: boo
 )
 @pytest.mark.parametrize("method", ["rigl", "gmp"])
 def test_updates_are_due(method: str, steps: int, options: dict, due: list[int]) -> None:
-    own = {"density": 0.5} if method == "gmp" else {}
+    own = {"density": 0.4} if method == "gmp" else {}
     _, mover = small(sparse(method, **options, **own), steps)
     assert [number for number in range(steps) if mover.due(number)] == due
 
@@ -358,6 +358,15 @@ def trained(over: Mapping[str, Any], **more: Any) -> tuple[Settings, nn.Module, 
 RIGL, SET, SNFS, SM, SG = (sparse(m, interval=3) for m in ("rigl", "set", "snfs", "rigl_sm", "rigl_sg"))
 GMP = {"sparse": {"method": "gmp", "density": 0.2, "interval": 3}}
 AFTER = sparse("rigl", interval=3, update="after", regrown="keep", rounding="ceil")
+OWN = {
+    "density": 0.2,
+    "interval": 3,
+    "regrow_until": 0.75,
+    "flow": "add",
+    "rank": "synflow",
+    "keep_dense": ["last"],
+}
+GRANET = {"sparse": {"method": "granet", "grow": "momentum_neuron", "dense_momentum": True} | OWN}
 ADAM = {"optim.optimizer": "adam", "optim.lr": 0.01}
 OPTIMISERS = [{}, {"optim.nesterov": True}, ADAM]
 
@@ -634,6 +643,7 @@ STOPPED = {
     "snfs": SNFS | ADAM,
     "rigl_sm": SM,
     "gmp": GMP,
+    "granet": GRANET,
     "dropout": DROPOUT,
 }
 UNEVEN = {"data.validation": 0.1, "optim.batch": 50}  # 180 images, in 50 + 50 + 50 + 30
@@ -696,13 +706,13 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
 
 @pytest.mark.parametrize(
     ("method", "update", "optimiser"),
-    [(m, u, {}) for m in ("rigl", "snfs", "gmp") for u in ("replace", "after")]
+    [(m, u, {}) for m in ("rigl", "snfs", "gmp", "granet") for u in ("replace", "after")]
     + [("set", "after", {}), ("rigl", "after", ADAM), ("snfs", "replace", ADAM)],
 )
 def test_a_captured_step_moves_masks_as_the_eager_one_does(
     method: str, update: str, optimiser: dict, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = {"density": 0.2} if method == "gmp" else {}
+    own = {"density": 0.2} if method in ("gmp", "granet") else {}
     over = sparse(method, interval=3, update=update, **own) | optimiser
     s, eager, plain = trained(over)
     monkeypatch.setattr("repro.train.make_step", partial(captured.make_step, record=recorder))

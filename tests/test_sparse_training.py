@@ -303,6 +303,70 @@ def test_places_that_never_lived_grow_first() -> None:
     assert third == {"+-----++", "-+----++", "--+---++", "----+-++", "-----+++"}, "and then anywhere"
 
 
+def neurons(means: tuple[float, ...], living: int = 4, width: int = 40) -> View:
+    """Make neurons with some living entries of these mean momenta; those of free places rise from place to place."""
+    lives = (torch.arange(width) < living).repeat(len(means), 1)
+    rising = torch.arange(float(width)).repeat(len(means), 1)
+    sizes = torch.where(
+        lives, torch.tensor(means)[:, None] * torch.tensor([1.0, -1.0]).repeat(width // 2), rising
+    )
+    return View(
+        lives.float().flatten(),
+        lives.flatten(),
+        living * len(means),
+        momentum=sizes.flatten(),
+        rows=len(means),
+    )
+
+
+@pytest.mark.parametrize(
+    ("means", "k", "found"),
+    [
+        ((3, 1), 40, [30, 10]),
+        ((3, 1), 41, [31, 10]),  # 30.75 and 10.25
+        ((3, 1), 20, [20, 0]),  # 15 and 5, of which the latter are too few
+        ((3, 1), 12, [9, 3]),  # too few for both
+        ((3, 1), 38, [29, 9]),  # 28.5 and 9.5; the first has but 36 free places for all
+        ((5, 1), 60, [36, 24]),  # 50 and 10, of which 14 find no place
+        ((2, 1, 1, 0), 48, [24, 12, 12, 0]),
+        ((4, 2, 1, 1), 48, [32, 16, 0, 0]),  # 24, 12, 6 and 6: those left share 2 to 1
+        ((0, 0), 40, [20, 20]),  # before the first step
+        ((0, 1), 36, [0, 36]),
+        ((0, 1), 50, [14, 36]),
+        ((3, 1), 72, [36, 36]),
+        ((3, 1), 0, [0, 0]),
+    ],
+)
+def test_neurons_grow_their_share_of_the_momentum(means: tuple, k: int, found: list[int]) -> None:
+    """Of 40 entries four live in each neuron; where it grows, it does so at its largest momenta, the last places."""
+    layer = neurons(means)
+    grown = GROWS["momentum_neuron"](layer, ~layer.mask, k, stream()).reshape(len(means), 40)
+    assert grown.sum(1).tolist() == found
+    for row, n in zip(grown, found, strict=True):
+        assert row.nonzero().flatten().tolist() == list(range(40 - n, 40))
+
+
+def test_a_neuron_is_no_better_off_for_what_does_not_live_or_for_living_more() -> None:
+    """The mean over the living entries decides, before the drop: not the sum, and not the momenta of free places."""
+    a = neurons((2, 1))
+    assert a.momentum is not None
+    b = replace(a, momentum=a.momentum.clone(), mask=a.mask.clone())
+    b.momentum[60:] = 1e6  # type: ignore[index]
+    b.mask[1:4] = False
+    for layer in (a, b):
+        grown = GROWS["momentum_neuron"](layer, ~a.mask, 45, stream()).reshape(2, 40)
+        assert grown.sum(1).tolist() == [30, 15]
+    full = ~a.mask
+    full[:40] = False
+    assert GROWS["momentum_neuron"](a, full, 20, stream()).reshape(2, 40).sum(1).tolist() == [0, 20]
+
+
+def test_of_equal_momenta_the_first_place_of_a_neuron_grows() -> None:
+    layer = replace(neurons((1, 1)), momentum=torch.ones(80))
+    grown = GROWS["momentum_neuron"](layer, ~layer.mask, 24, stream()).reshape(2, 40)
+    assert [row.nonzero().flatten().tolist() for row in grown] == [list(range(4, 16))] * 2
+
+
 def test_full_layers_stay_unless_entries_are_redistributed() -> None:
     full = view([1.0, 2, 3, 4], gradient=[4, 3, 2, 1], momentum=[1] * 4)
     half = view([1.0, 2, 0, 0], gradient=[0, 0, 2, 1], momentum=[1] * 4)
@@ -468,7 +532,8 @@ def layers(draw: st.DrawFn, most: int = 4) -> dict[str, View]:
         weight = torch.tensor(draw(lists)) * lives
         explored = torch.tensor(draw(flags)) | lives
         slope, mean = torch.tensor(draw(lists)), torch.tensor(draw(lists))
-        made[str(i)] = View(weight, lives, int(lives.sum()), slope, mean, explored)
+        rows = draw(st.sampled_from([r for r in range(1, n + 1) if n % r == 0]))
+        made[str(i)] = View(weight, lives, int(lives.sum()), slope, mean, explored, rows=rows)
     return made
 
 
@@ -618,6 +683,9 @@ def test_methods_differ_in_these_choices_alone() -> None:
         ("set", {"drop": "taylor"}, {"gradient"}, False, False),  # the slopes of what lives are there anyhow
         ("set", {"redistribute": "gradient"}, {"gradient"}, False, False),
         ("set", {"grow": "random_unfired", "redistribute": "nonzero"}, {"explored"}, False, False),
+        ("snfs", {"grow": "momentum_neuron", "redistribute": "none"}, {"momentum"}, False, True),
+        ("granet", {"density": 0.1}, {"gradient"}, True, False),
+        ("dst", {"grow": "random"}, set(), False, False),
     ],
 )
 def test_what_a_method_looks_at(
@@ -723,7 +791,7 @@ def test_what_is_unused_or_contradicts_itself_is_told_in_one_line(given: dict, m
             },
             {},
         ),
-        ({"method": "gmp", "density": 0.2}, {}),
+        ({"method": "gmp", "density": 0.1}, {}),
         (
             {"method": "gmp", "density": 0.1, "scope": "layer", "keep_dense": ["first", "last"]},
             {"ticket": {}},

@@ -19,11 +19,15 @@ METHODS = {
     "hybrid_tickets": "magnitude+smart_ratio@trained",
     "magnitude_pruning_gradual": "gmp",
     "lottery": "mask_of(gmp)",
+    "magnitude_at_init": "magnitude:init",
 }
 # The replication of RigL names method, distribution and length: rigl_erk_2x.
 _MOVED = re.compile(r"(static|set|snfs|rigl|rigl_sm|rigl_sg|rigl_struct)_(uniform|erk)(?:_(\d)x)?")
 _AGAIN = re.compile(r"rigl reinit from RigL-SM (uniform|erk)")
 MODELS = {"wrn-22-2": "wrn22", "resnet50 (CIFAR stem)": "resnet50"}
+# Networks of SynFlow's code that are ours too: its VGG has biases, its ResNet the stem of CIFAR. Its other one, called
+# tiny_wide_resnet18, is no wider in the code at hand, and stays apart.
+MODELS |= {"lottery_vgg11_bn": "vgg11", "lottery_vgg16_bn": "vgg16", "tiny_resnet18": "resnet18"}
 # Tables of rigl-repro.csv in which all 50,000 images train: the replication's, and RigL's own as it copies them.
 TABLES = {"Table 1": "all images", 'Table 1 of rigl-repro ("Original")': "original"}
 # Second readings of a cell: the replication trained the dense networks of its tickets, and some with the SNIP code.
@@ -42,8 +46,8 @@ def published(work: str, *, variants: bool = False) -> pd.DataFrame:
 
     Returns:
         The columns of book/reference/<work>.csv with `dataset` and `sparsity` turned into `data` and
-        `density`, `check` split from the method, and `variant` ("" for first readings). "Corrupted data" of
-        the replication is our `pixel_shuffle` (with labels).
+        `density`, `check` split from the method, `variant` ("" for first readings), and `named`, the work's own
+        name of the network. "Corrupted data" of the replication is our `pixel_shuffle` (with labels).
 
     Raises:
         ReproError: when there is no such file.
@@ -55,6 +59,7 @@ def published(work: str, *, variants: bool = False) -> pd.DataFrame:
     table["density"] = (1 - table.pop("sparsity")).round(9)
     second = table["table"].map(TABLES) if work == "rigl-repro" else table["method"].map(VARIANTS)
     table["variant"] = second.fillna("")
+    table["named"] = table["model"]
     table["model"] = table["model"].replace(MODELS)
     table["check"] = "none"
     for suffix, check in CHECKS.items():
@@ -64,6 +69,8 @@ def published(work: str, *, variants: bool = False) -> pd.DataFrame:
     table["method"] = [_ours(name) for name in table["method"]]
     if work == "gohil2020":
         table = _rounds(table)
+    if work == "synflow2020":
+        table = _ratios(table)
     if wanted:
         table = table[table["variant"] == wanted].assign(variant="")
     return table if variants else table[table["variant"] == ""].reset_index(drop=True)
@@ -92,6 +99,21 @@ def _rounds(table: pd.DataFrame) -> pd.DataFrame:
     read = [_reading(*row) for row in zip(table["data"], table["method"], rounds, strict=True)]
     parts = dict(zip(("method", "check", "variant"), zip(*read, strict=True), strict=True))
     return table.assign(**parts, density=(LEFT**rounds).round(9))
+
+
+def _ratios(table: pd.DataFrame) -> pd.DataFrame:
+    """Read the sweeps of Tanaka et al.: compression ratios 10^0, 10^0.25 ... as exact densities.
+
+    Each pruner's sweep begins with the dense network, trained again; SynFlow's is its first reading.
+    """
+    quarters = (-4 * np.log10(table["density"].to_numpy(dtype=float))).round()
+    whole = pd.Series(quarters == 0, index=table.index)
+    again = whole & table["method"].ne("synflow")
+    return table.assign(
+        density=(10 ** (-quarters / 4)).round(9),
+        variant=("sweep of " + table["method"]).where(again, ""),
+        method=table["method"].where(~whole, "dense"),
+    )
 
 
 def _reading(data: str, method: str, rounds: float) -> tuple[str, str, str]:

@@ -1,7 +1,7 @@
 """The parts of a run's settings: each checks that what it is given fits together and is used."""
 
+from ..moment import Moment, steps_of
 from .basics import Check, Data, Model, Optim
-from .moment import Moment, steps_of
 from .sparse import Sparse
 from .ticket import Ticket
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pydantic import model_validator
 
-from ..errors import ReproError
 from ..section import Section
-from ..sparse_training import METHODS, Plan
+from ..sparse_training import METHODS, Learned, Plan, Popup
+from .basics import Optim
+from .learned import all_used, fits
+from .moves import check_moves, check_plan
+from .ticket import Ticket
 
 
 class Sparse(Section):
@@ -17,34 +20,42 @@ class Sparse(Section):
 
     @property
     def plan(self) -> Plan | None:
-        """When masks move and how; None when they stay."""
+        """When masks move and how; None when they stay, or are learned."""
+        spec = self._spec()
+        return spec if isinstance(spec, Plan) else None
+
+    @property
+    def learned(self) -> Learned | None:
+        """How masks are learned by gradients: soft thresholds or scores; None when they stay, or move."""
+        spec = self._spec()
+        return None if isinstance(spec, Plan) else spec
+
+    @property
+    def active(self) -> bool:
+        """Whether masks change in training."""
+        return self._spec() is not None
+
+    def _spec(self) -> Plan | Learned | None:
         return METHODS[self.method](**self.options("method"))
+
+    def check_learned(self, ticket: Ticket, optim: Optim) -> None:
+        """Refuse learned masks that the rest of a run does not allow; raise ReproError with what to change."""
+        if spec := self.learned:
+            fits(spec, self.method, ticket, optim)
+
+    def check_moves(self, ticket: Ticket, optim: Optim) -> None:
+        """Refuse moving masks that the rest of a run does not allow; raise ReproError with what to change."""
+        if plan := self.plan:
+            check_moves(plan, self.method, self.changed(), ticket, optim)
+
+    @model_validator(mode="after")
+    def _learned_used(self) -> Sparse:
+        if isinstance(self.learned, Popup):
+            all_used(self.learned, self.changed())
+        return self
 
     @model_validator(mode="after")
     def _all_used(self) -> Sparse:
-        changed, plan = self.changed(), self.plan
-        regrow = plan and plan.regrow
-        if plan and plan.until <= plan.begin:
-            raise ReproError(
-                f"sparse.until: {plan.until:g} is not after sparse.begin; masks would never move"
-            )
-        if not regrow:
-            return self
-        if "power" in changed and regrow.decay != "exponential":
-            raise ReproError(
-                f"sparse.power: not used by decay {regrow.decay!r}, only by exponential; remove it"
-            )
-        if regrow.sampling != "exact" and regrow.grow != "random":
-            raise ReproError(f"sparse.sampling: not used by grow {regrow.grow!r}, only by random; remove it")
-        if "floor" in changed and regrow.decay == "constant":
-            raise ReproError("sparse.floor: not used by decay 'constant'; remove it")
-        blind = regrow.grow in ("random", "random_unfired") and not {"gradient", "momentum"} & regrow.looks_at
-        if "kernel_grow" in changed and blind:
-            raise ReproError(f"sparse.kernel_grow: not used by grow {regrow.grow!r}; remove it")
-        if regrow.floor > regrow.alpha:
-            raise ReproError(f"sparse.floor: {regrow.floor:g} is above sparse.alpha; fractions fall")
-        if regrow.dense_momentum and "momentum" not in regrow.looks_at:
-            raise ReproError(
-                "sparse.dense_momentum: nothing looks at the momentum of pruned weights; remove it, or grow by momentum"
-            )
+        if plan := self.plan:
+            check_plan(plan, self.changed())
         return self

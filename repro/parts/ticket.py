@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import ChainMap
 from typing import Annotated, Any, Literal
 
@@ -11,10 +10,10 @@ from pydantic import Field, field_validator, model_validator
 from ..adjust import ADJUSTMENTS
 from ..errors import ReproError
 from ..from_runs import FROM_RUNS, UNUSED
+from ..moment import Moment, in_epochs
 from ..naming import left_after, start_density
 from ..pruners import ALLOCATIONS, SCORES, needs_data, needs_pretraining
 from ..section import Section, nothing
-from .moment import Moment
 
 Density = Annotated[float, Field(gt=0, le=1)]
 
@@ -46,8 +45,7 @@ class Ticket(Section):
     @field_validator("rewind", mode="before")
     @classmethod
     def _epochs_are_numbers(cls, value: Any) -> Any:
-        found = re.fullmatch(r"(\d+)ep", value) if isinstance(value, str) else None
-        return int(found[1]) if found else value
+        return in_epochs(value)
 
     @property
     def scored(self) -> bool:

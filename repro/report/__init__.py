@@ -2,12 +2,18 @@
 
 from .baselines import baseline_cells, show_baselines
 from .cards import VerdictCard, icon, verdict_card, verdict_table
+from .collapse import figure_collapse
+from .compression import compression_cells, show_compression
+from .compression_figures import figure_compression
 from .cost_figures import figure_costs
 from .costs import cost_cells, show_costs
+from .course_figures import figure_courses
+from .courses import course_cells
 from .differences import figure_differences
 from .dynamics import dynamics_cells, show_dynamics
 from .dynamics_figures import figure_dynamics
-from .equal import equal_flops
+from .equal import equal_density, equal_flops
+from .existence_figures import figure_existence, show_existence
 from .figures import figure_accuracy
 from .flow import flow_cells, show_flow
 from .html import Table
@@ -41,14 +47,21 @@ __all__ = [
     "baseline_cells",
     "by_setting",
     "check_name",
+    "compression_cells",
     "cost_cells",
+    "course_cells",
     "data_name",
     "dynamics_cells",
+    "equal_density",
     "equal_flops",
     "figure_accuracy",
+    "figure_collapse",
+    "figure_compression",
     "figure_costs",
+    "figure_courses",
     "figure_differences",
     "figure_dynamics",
+    "figure_existence",
     "figure_grid",
     "figure_layers",
     "figure_overlap",
@@ -64,8 +77,10 @@ __all__ = [
     "setup",
     "show_baselines",
     "show_cells",
+    "show_compression",
     "show_costs",
     "show_dynamics",
+    "show_existence",
     "show_figure",
     "show_flow",
     "show_runs",

@@ -1,4 +1,4 @@
-"""Accuracy of a method at the operations of another, by interpolation between its densities."""
+"""Accuracy of a method at the operations or the density of another, by interpolation between its own."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 
 from .. import cells
-from .names import EQUAL
+from .names import EQUAL_DENSITY, EQUAL_FLOPS
 
 SAME = [*(name for name in cells.KEYS if name not in ("density", "method")), "seed"]
-KEPT = [*SAME, "density", "epochs", "flops_ratio"]
+KEPT = [*SAME, "density", "epochs"]
 ROUNDING = 1e-9
+VARIANTS = "~:*/"  # what follows the name of a method in those of its variants
 
 
 def equal_flops(frame: pd.DataFrame, run: str, reference: str) -> pd.DataFrame:
@@ -30,33 +31,66 @@ def equal_flops(frame: pd.DataFrame, run: str, reference: str) -> pd.DataFrame:
     Returns:
         The frame with rows of the method "<reference> at equal FLOPs" after it; each has a key of its own.
     """
+    return _equal(frame, "flops_ratio", {run}, reference, EQUAL_FLOPS)
+
+
+def equal_density(frame: pd.DataFrame, run: str, reference: str) -> pd.DataFrame:
+    """Add what a method would reach at the densities that come out of another, which cannot be asked for.
+
+    As `equal_flops`, but along the density that each run ended with. The new rows stand at the density that
+    `cells.tidy` gives the run's cell, so that claims pair them with it; where variants end up at the same one, the
+    first has the row.
+
+    Args:
+        frame: table of runs.
+        run: method whose density the new rows have, with all its variants, e.g. "str" for "str~decay=0.01" too.
+        reference: method whose accuracy they have, e.g. "gmp".
+
+    Returns:
+        The frame with rows of the method "<reference> at equal density" after it; each has a key of its own.
+    """
+    names = {str(name) for name in frame["method"]}
+    variants = {
+        name for name in names if name == run or name.startswith(tuple(run + sign for sign in VARIANTS))
+    }
+    return _equal(frame, "realised", variants, reference, EQUAL_DENSITY)
+
+
+def _equal(frame: pd.DataFrame, along: str, names: set[str], reference: str, ending: str) -> pd.DataFrame:
+    """Add rows of the reference where runs of some methods lie along a column, one for each cell and seed."""
     runs = cells.tidy(frame)
-    runs = runs.assign(flops_ratio=runs["flops_ratio"].astype(float), accuracy=runs["accuracy"].astype(float))
-    runs = runs[runs["state"].eq("done") & runs["flops_ratio"].gt(0)]
+    if along not in runs:
+        return frame.copy()
+    runs = runs.assign(**{along: runs[along].astype(float), "accuracy": runs["accuracy"].astype(float)})
+    runs = runs[runs["state"].eq("done") & runs[along].gt(0)]
     known = dict(list(runs[runs["method"] == reference].groupby(SAME, sort=False)))
-    made = []
-    for row in cells.rows(runs[runs["method"] == run]):
+    made: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in cells.rows(runs[runs["method"].isin(names)]):
         there = known.get(tuple(row[name] for name in SAME))
-        accuracy = np.nan if there is None else _at(there, float(row["flops_ratio"]))
+        accuracy = np.nan if there is None else _at(there, along, row[along])
         if np.isfinite(accuracy):
-            made.append(_row(frame, row, reference, accuracy))
+            own = {
+                "key": f"{row['key']} {reference}{ending}",
+                "status": "done",
+                "method": f"{reference}{ending}",
+            }
+            kept = {name: row[name] for name in (*KEPT, along) if name in row}
+            cell = tuple(row[name] for name in (*SAME, "density"))
+            made.setdefault(cell, _blank(frame) | kept | own | {"accuracy": accuracy})
     if not made:
         return frame.copy()
-    return pd.DataFrame([*cells.rows(frame), *made], columns=frame.columns)
+    return pd.DataFrame([*cells.rows(frame), *made.values()], columns=frame.columns)
 
 
-def _at(runs: pd.DataFrame, flops: float) -> float:
-    """Interpolate the accuracy of some runs at given FLOPs; NaN outside their range."""
-    means = runs.groupby("flops_ratio")["accuracy"].mean()
-    x, at = np.log(means.index.to_numpy()), np.log(flops)
+def _at(runs: pd.DataFrame, along: str, place: float) -> float:
+    """Interpolate the accuracy of some runs at a place, in its logarithm; NaN outside their range."""
+    means = runs.groupby(along)["accuracy"].mean()
+    x, at = np.log(means.index.to_numpy()), np.log(place)
     if not x[0] - ROUNDING <= at <= x[-1] + ROUNDING:
         return np.nan
     return float(np.interp(at, x, means.to_numpy()))
 
 
-def _row(frame: pd.DataFrame, run: dict[str, Any], reference: str, accuracy: float) -> dict[str, Any]:
-    """Make the derived row of a run: its place, density and FLOPs, and nothing that was not derived."""
-    blank = {str(name): np.nan if frame[name].dtype.kind == "f" else None for name in frame.columns}
-    kept = {name: run[name] for name in KEPT if name in run}
-    own = {"key": f"{run['key']} {reference}{EQUAL}", "status": "done", "method": f"{reference}{EQUAL}"}
-    return blank | kept | own | {"accuracy": accuracy}
+def _blank(frame: pd.DataFrame) -> dict[str, Any]:
+    """Make a row that says nothing, for what is not derived."""
+    return {str(name): np.nan if frame[name].dtype.kind == "f" else None for name in frame.columns}

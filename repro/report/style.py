@@ -16,7 +16,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from .menus import CHECKS, DATA, METHODS, Style
-from .names import read_name
+from .names import along_knob, read_name
 
 PAPER = "#fcfcfa"
 INK = "#1a1a1a"
@@ -26,12 +26,18 @@ SPARE_MARKERS = ("H", "8", (7, 1, 0.0))
 
 
 def _style(menu: dict[str, Style], name: str) -> Style:
-    """Look a style up; a name without one gets a label and a colour that depend on the name alone."""
+    """Look a style up; a name without one gets a label and a colour that depend on the name alone.
+
+    Runs that learn their density look as their method does, whatever decides it: they lie on one line.
+    """
     if name in menu:
         return menu[name]
     label, number = read_name(menu, name), zlib.crc32(name.encode())
+    label = label[:1].upper() + label[1:]
+    if (line := along_knob(name)) in menu:
+        return menu[line]._replace(label=label)
     turn, place = divmod(number, len(SPARE))
-    return Style(label[:1].upper() + label[1:], SPARE[place], SPARE_MARKERS[turn % len(SPARE_MARKERS)])
+    return Style(label, SPARE[place], SPARE_MARKERS[turn % len(SPARE_MARKERS)])
 
 
 def method_style(name: str) -> Style:

@@ -6,7 +6,8 @@ once for the weights. Where only living weights take part, so much less.
 
 from __future__ import annotations
 
-from .methods import Plan
+from .learned import Learned, Popup
+from .plans import Plan
 
 STEP = 3.0  # forward passes in one step
 
@@ -21,20 +22,21 @@ def step_cost(share: float, dense_gradient: bool) -> float:
     return 2 * share + (1.0 if dense_gradient else share)
 
 
-def train_ratio(share: float, plan: Plan | None, longer: float = 1.0) -> float:
+def train_ratio(share: float, plan: Plan | Learned | None, longer: float = 1.0) -> float:
     """Give the training cost by the published formula, over that of the dense network for its usual length.
 
-    RigL needs one dense gradient in interval + 1 steps, SNFS one in every step, the others none. For gradual
-    pruning this is the published table's convention: the mean share, as if each step cost what its mask allows.
+    RigL needs one dense gradient in interval + 1 steps, SNFS one in every step, and so does edge-popup for its
+    scores; the others need none. For gradual pruning and learned thresholds this is the published table's convention:
+    the mean share, as if each step cost what its mask allows. GraNet does both, and so pays for both.
 
     Args:
         share: forward pass of the sparse network over that of the dense one, averaged over the training.
-        plan: how masks move; None for static masks.
+        plan: how masks move or are learned; None for static masks.
         longer: factor on the length of the training.
     """
     dense = 0.0
-    if plan and plan.dense_momentum:
+    if isinstance(plan, Popup) or (isinstance(plan, Plan) and plan.dense_momentum):
         dense = 1.0
-    elif plan and plan.dense_gradient:
+    elif isinstance(plan, Plan) and plan.dense_gradient:
         dense = 1 / (plan.interval + 1)
     return longer * (dense * step_cost(share, True) + (1 - dense) * step_cost(share, False)) / STEP

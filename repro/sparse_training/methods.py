@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from ..units import Reduction
+from .learned import Learned, edge_popup, soft_threshold
 from .plans import (
     Count,
     Decay,
@@ -86,8 +87,9 @@ def rigl(
         kernel_drop: of tickets made of whole kernels: a kernel's worth is the size of this of its weights.
         kernel_grow: likewise, of its gradients or momenta.
         flow: after an update, give each channel that nothing enters or leaves an entry: "add" it, so that the
-            density rises with every update, or "move" another one of its layer, whose count stays. It begins at
-            weight and momentum zero. Source: Gadhikar et al. 2023, code.
+            density rises with every update, or "move" another one of its layer, whose count stays; a layer that
+            keeps too few for that ends the run. It begins at weight and momentum zero. Source: Gadhikar et al.
+            2023, code; see `repro.repair`.
     """
     choice = {k: v for k, v in locals().items() if k in Regrow.__dataclass_fields__}
     return Plan(interval, begin, update, regrow=Regrow(**choice), flow=flow)
@@ -136,7 +138,7 @@ def gmp(
         rank: what a weight is worth: |w|, or |w g| with the gradient of the batch ("taylor": what Gadhikar et al.'s
             code computes under the name of SynFlow), or its SynFlow score in the network as it is ("synflow").
         update: an update takes the place of the optimisation step, or follows it.
-        flow: as in `rigl`; what is added goes at the next update, where it is among the least.
+        flow: as in `rigl`; the next update makes up for what is added.
     """
     return Plan(interval, begin, update, prune=Prune(density, until, scope, keep_dense, rank), flow=flow)
 
@@ -193,9 +195,10 @@ def granet(
         rounding: see `rigl`.
         regrown: see `rigl`; what pruning has removed before is new when it grows, and begins at zero.
         sampling: see `rigl`.
-        flow: see `rigl`; what is added goes at the next update, whether or not the density is reached.
+        flow: see `rigl`; the next update makes up for what is added, also once the density is reached.
     """
-    choice = {k: v for k, v in locals().items() if k in Regrow.__dataclass_fields__} | {"until": regrow_until}
+    choice = {k: v for k, v in locals().items() if k in Regrow.__dataclass_fields__}
+    choice["until"] = regrow_until
     removes = Prune(density, until, scope, keep_dense, rank)
     return Plan(interval, begin, update, regrow=Regrow(**choice), prune=removes, flow=flow)
 
@@ -204,7 +207,7 @@ def static() -> None:
     """Keep the masks as they are."""
 
 
-METHODS: dict[str, Callable[..., Plan | None]] = {
+METHODS: dict[str, Callable[..., Plan | Learned | None]] = {
     "static": static,
     "set": variant(rigl, "set", grow="random"),  # Mocanu et al. 2018
     "rigl": rigl,  # Evci et al. 2020
@@ -226,4 +229,6 @@ METHODS: dict[str, Callable[..., Plan | None]] = {
     ),  # Gadhikar et al. 2023: GraNet without pruning, for the whole training
     "gmp": gmp,
     "granet": granet,  # Liu et al. 2021
+    "str": soft_threshold,  # Kusupati et al. 2020
+    "edge_popup": edge_popup,  # Ramanujan et al. 2020
 }

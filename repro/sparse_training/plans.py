@@ -85,7 +85,7 @@ class Plan:
     update: str
     regrow: Regrow | None = None
     prune: Prune | None = None
-    flow: str = "off"
+    flow: Flow = "off"
 
     @property
     def until(self) -> float:

@@ -33,7 +33,11 @@ def layer_shares(views: Sequence[View], statistic: str) -> list[float]:
         views: the layers.
         statistic: "momentum" or "gradient": its mean size over the living entries; "nonzero": their number.
     """
-    values = torch.stack([STATISTICS[statistic](view).float() for view in views]).tolist()
+    return normed(torch.stack([STATISTICS[statistic](view).float() for view in views]).tolist())
+
+
+def normed(values: Sequence[float]) -> list[float]:
+    """Divide values, at least 0, by their sum; where all are 0 they share alike."""
     total = math.fsum(values)
     return [v / total if total > 0 else 1 / len(values) for v in values]
 

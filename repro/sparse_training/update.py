@@ -9,10 +9,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ..pruners.ranking import highest
 from .drops import DROPS
 from .grows import GROWS, by_chance
-from .methods import Prune, Regrow
+from .plans import Regrow
 from .shares import apportion, layer_shares
 from .views import View
 
@@ -88,31 +87,3 @@ def _targets(layers: Sequence[View], counts: Sequence[int], regrow: Regrow) -> S
         return counts
     room = [v.mask.numel() - v.kept + k for v, k in zip(layers, counts, strict=True)]
     return apportion(layer_shares(layers, regrow.redistribute), sum(counts), room)
-
-
-def cubic(first: float, last: float, progress: float) -> float:
-    """Give the density of gradual pruning: sparsity rises fast at first (Zhu and Gupta 2018, equation 1).
-
-    Args:
-        first: density at progress 0.
-        last: density at progress 1.
-        progress: in [0, 1].
-    """
-    return last + (first - last) * (1 - progress) ** 3
-
-
-def prune(views: Views, spec: Prune, keep: int) -> dict[str, Tensor]:
-    """Keep the largest of the living weights; what is pruned stays so.
-
-    Args:
-        views: the layers that may be pruned, by name.
-        spec: scope is used.
-        keep: weights to keep in all of them together; never more than live.
-    """
-    keep = min(keep, sum(v.kept for v in views.values()))
-    worth = [v.weight.abs().masked_fill(~v.mask, -1.0) for v in views.values()]
-    if spec.scope == "global":
-        return dict(zip(views, highest(worth, keep), strict=True))
-    sizes = [v.mask.numel() for v in views.values()]
-    counts = apportion([n / sum(sizes) for n in sizes], keep, [v.kept for v in views.values()], full=1.0)
-    return {name: highest([w], k)[0] for name, w, k in zip(views, worth, counts, strict=True)}

@@ -18,6 +18,8 @@ class View:
         gradient: (n,) slope of the loss, also where no entry lives; None if nothing looks at it.
         momentum: (n,) running mean of slopes, as the optimiser keeps it; None if nothing looks at it.
         explored: (n,) boolean, True where an entry has ever lived; None if nothing looks at it.
+        score: (n,) what an entry is worth to pruning, at least 0; None if nothing looks at it.
+        rows: number of output channels or neurons, each of which has n / rows entries in a row.
     """
 
     weight: Tensor
@@ -26,3 +28,5 @@ class View:
     gradient: Tensor | None = None
     momentum: Tensor | None = None
     explored: Tensor | None = None
+    score: Tensor | None = None
+    rows: int = 1

@@ -69,7 +69,7 @@ def final(s: Settings) -> tuple[Ticket, Facts]:
         ReproError: when it is not finished, kept no weights on this machine, or is dense.
     """
     folder = record.folder(s.key())
-    if s.ticket.score is None and s.sparse.plan is None:
+    if s.ticket.score is None and not s.sparse.active:
         raise ReproError("ticket.score: the dense network has no ticket; name a score")
     files = weights_file(folder), masks_file(folder)
     if not (folder / "DONE").exists() or not all(file.exists() for file in files):

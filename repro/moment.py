@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -14,3 +15,9 @@ Moment = (
 def steps_of(moment: Moment) -> int | None:
     """Give the steps that a moment such as "500it" counts; None where it counts epochs."""
     return int(moment.removesuffix("it")) if isinstance(moment, str) else None
+
+
+def in_epochs(value: Any) -> Any:
+    """Read "2ep" as the number 2; give everything else as it is."""
+    found = re.fullmatch(r"(\d+)ep", value) if isinstance(value, str) else None
+    return int(found[1]) if found else value

@@ -1,0 +1,268 @@
+"""Flow preservation: by hand, by signals of real positive weights, and properties of every network."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections import Counter
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional
+
+from repro.errors import ReproError
+from repro.flow import flow
+from repro.masks import Masks
+from repro.models import MODELS, build, minimum_size, prunable
+from repro.repair import dead, repair, repaired_count
+from repro.rng import stream
+
+
+def bits(rows: str) -> Tensor:
+    return torch.tensor([[c == "1" for c in row] for row in rows.split()])
+
+
+def ones(model: nn.Module) -> dict[str, Tensor]:
+    return {x.name: torch.ones(x.shape, dtype=torch.bool) for x in prunable(model)}
+
+
+def drawn(model: nn.Module, density: float, seed: int, least: float = 0, emptied: float = 0) -> Masks:
+    """Draw masks: at least so many weights of each layer for each channel at its wider end, some layers empty."""
+    generator, found = stream(seed, "masks"), {}
+    for x in prunable(model):
+        kept = max(round(density * x.numel), min(x.numel, int(least * max(x.shape[:2]))))
+        kept *= int(torch.rand((), generator=generator) >= emptied)
+        found[x.name] = torch.zeros(x.numel, dtype=torch.bool)
+        found[x.name][torch.randperm(x.numel, generator=generator)[:kept]] = True
+        found[x.name] = found[x.name].view(x.shape)
+    return Masks(found)
+
+
+def silent(model: nn.Module, masks: Masks, shape: tuple[int, int, int]) -> int:
+    """Count dead neurons in another way: real weights, all positive, and a neuron's signal and slope pixel by pixel.
+
+    What a layer takes is looked at, but for the blocks of a wide ResNet before the batch norm, as there the stream
+    divides; the features of AlexNet's first linear layer belong to a channel in fours.
+    """
+    twin, generator, seen = copy.deepcopy(model).double().eval(), stream(0, "positive"), {}
+    watched = {name for name, m in twin.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}
+    if type(model).__name__ == "WideResNet":
+        watched = {n for n in watched if not n.endswith((".branch.0", ".shortcut"))}
+        watched |= {name for name, _ in twin.named_modules() if name.endswith("bn")}
+    for name, module in list(twin.named_modules()):
+        if isinstance(module, nn.MaxPool2d):
+            pool = nn.AvgPool2d(module.kernel_size, module.stride, module.padding)
+            setattr(twin.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2], pool)
+        elif isinstance(module, nn.BatchNorm2d):
+            module.reset_parameters()
+        elif isinstance(module, nn.Conv2d | nn.Linear):
+            size = torch.rand(module.weight.shape, generator=generator, dtype=torch.float64) + 0.5
+            module.weight.data = size * masks[f"{name}.weight"]
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        if name in watched:
+            module.register_forward_pre_hook(lambda m, x, n=name: seen.setdefault(n, (x[0], x[0].detach().clone())))
+    image = torch.ones(1, *shape, dtype=torch.float64, requires_grad=True)
+    out = twin(image)
+    found = int((out <= 0).sum())
+    slopes = torch.autograd.grad(out.sum(), [x for x, _ in seen.values()])
+    together = {id(x): (value > 0) & (slope > 0) for (x, value), slope in zip(seen.values(), slopes, strict=True)}
+    for name, (x, _) in seen.items():
+        alive = together.pop(id(x), None)  # a tensor that two layers take counts once
+        if alive is not None:
+            count = len(twin.features[10].weight) if name == "classifier.1" else alive.shape[1]
+            found += int((~alive.view(count, -1).any(1)).sum())
+    return found
+
+
+def mlp(*sizes: int) -> nn.Module:
+    pairs = itertools.pairwise(sizes)
+    layers = [nn.Flatten(), *itertools.chain(*((nn.Linear(a, b), nn.ReLU()) for a, b in pairs))]
+    return nn.Sequential(*layers[:-1])
+
+
+class Block(nn.Module):
+    """A residual block between a stem and a classifier, with or without weights in its shortcut."""
+
+    def __init__(self, shortcut: bool) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, 2, 1)
+        self.branch = nn.Sequential(nn.Conv2d(2, 2, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(2, 2, 1))
+        self.shortcut = nn.Conv2d(2, 2, 1) if shortcut else nn.Identity()
+        self.head = nn.Linear(2, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x).relu_()
+        out = self.branch(x)
+        out += self.shortcut(x)
+        return self.head(out.relu_().mean((2, 3)))
+
+
+def outcomes(model: nn.Module, masks: Masks, shape: tuple[int, int, int], how: str, seeds: int = 60) -> Counter:
+    """Repair again and again; count the results by the entries that are new and those that are gone."""
+    found: Counter = Counter()
+    for seed in range(seeds):
+        after = repair(model, masks, shape, how, stream(seed, "repair"))
+        assert sum(dead(model, after, shape).values()) == 0
+        new = [(n, *at) for n in masks for at in (after[n] & ~masks[n]).nonzero().tolist()]
+        gone = [(n, *at) for n in masks for at in (masks[n] & ~after[n]).nonzero().tolist()]
+        assert repaired_count(masks, after) == len(new)
+        found[tuple(new), tuple(gone)] += 1
+    return found
+
+
+# --- by hand
+
+
+def test_a_perceptron_gets_a_row_and_perhaps_a_column():
+    model = mlp(3, 2, 2)
+    masks = Masks({"1.weight": bits("110 000"), "3.weight": bits("10 01")})
+    # Nothing enters hidden neuron 1, so the second logit is silent; pixel 2 goes nowhere
+    assert dead(model, masks, (3, 1, 1)) == {"1.weight": 1, "3.weight": 1, "output": 1}
+    first = [(("1.weight", 1, 2),)]  # serves both
+    others = [(("1.weight", 0, 2), ("1.weight", 1, j)) for j in (0, 1)]
+    others += [(("1.weight", 1, j), ("1.weight", 1, 2)) for j in (0, 1)]
+    found = outcomes(model, masks, (3, 1, 1), "add", 300)
+    assert set(found) == {(new, ()) for new in first + others}
+    assert 70 < found[first[0], ()] < 130  # a third; the others have a sixth each
+    assert all(30 < found[new, ()] < 70 for new in others)
+
+
+def test_moving_takes_a_weight_that_is_not_needed():
+    model = mlp(3, 2, 2)
+    masks = Masks({"1.weight": bits("111 000"), "3.weight": bits("10 01")})
+    found = outcomes(model, masks, (3, 1, 1), "move", 300)
+    one = {((("1.weight", 1, j),), (("1.weight", 0, j),)) for j in range(3)}
+    assert set(found) == one and all(70 < n < 130 for n in found.values())
+
+
+def test_a_spare_weight_that_is_moved_is_any_spare_one():
+    model = mlp(2, 3, 1)  # hidden neuron 2 lacks a weight; the others have two each, and one of the four must go
+    masks = Masks({"1.weight": bits("11 11 00"), "3.weight": bits("111")})
+    found = outcomes(model, masks, (2, 1, 1), "move", 200)
+    assert {new for new, _ in found} == {(("1.weight", 2, j),) for j in (0, 1)}
+    assert {gone for _, gone in found} == {(("1.weight", i, j),) for i in (0, 1) for j in (0, 1)}
+
+
+def test_a_layer_with_too_few_weights_is_named():
+    masks = Masks({"1.weight": bits("110 000"), "3.weight": bits("10 01")})
+    with pytest.raises(ReproError, match=r"1\.weight keeps 2 weights, .* need 3: use add, or raise ticket\.density"):
+        repair(mlp(3, 2, 2), masks, (3, 1, 1), "move", stream(0, "r"))
+    shared = ones(Block(True)) | {"branch.2.weight": bits("10 00")[..., None, None]}
+    shared["branch.0.weight"] = torch.zeros(2, 2, 3, 3, dtype=torch.bool)
+    with pytest.raises(ReproError, match=r"branch\.0\.weight keeps 0 weights, .* need 2"):
+        repair(Block(True), Masks(shared), (1, 3, 3), "move", stream(0, "r"))
+
+
+def test_a_shortcut_without_weights_carries_its_channels():
+    masks = ones(Block(False))
+    masks["branch.2.weight"][1] = False
+    masks["branch.0.weight"][:, 0] = False  # nobody in the block looks at channel 0 either
+    kept = Masks(masks)
+    assert set(dead(Block(False), kept, (1, 3, 3)).values()) == {0}
+    assert repair(Block(False), kept, (1, 3, 3), "add", stream(0, "r")) == kept
+    masks["branch.2.weight"][:] = False  # but neurons within the block must lead on
+    kept = Masks(masks)
+    assert dead(Block(False), kept, (1, 3, 3)) == dict.fromkeys(kept, 0) | {"branch.2.weight": 2, "output": 0}
+    found = outcomes(Block(False), kept, (1, 3, 3), "add")
+    pairs = itertools.product((0, 1), repeat=2)
+    assert set(found) == {
+        (tuple(sorted(("branch.2.weight", row, i, 0, 0) for i, row in enumerate(rows))), ()) for rows in pairs
+    }
+
+
+def test_where_the_shortcut_has_weights_either_supplies_and_either_takes():
+    masks = ones(Block(True))
+    for name in ("branch.2.weight", "shortcut.weight"):
+        masks[name][1] = False
+    kept = Masks(masks)
+    assert dead(Block(True), kept, (1, 3, 3))["head.weight"] == 1
+    found = outcomes(Block(True), kept, (1, 3, 3), "add", 200)
+    assert set(found) == {
+        (((name, 1, i, 0, 0),), ()) for name in ("branch.2.weight", "shortcut.weight") for i in (0, 1)
+    }
+    masks = ones(Block(True))
+    for name in ("branch.0.weight", "shortcut.weight"):
+        masks[name][:, 1] = False
+    kept = Masks(masks)
+    assert dead(Block(True), kept, (1, 3, 3)) == dict.fromkeys(kept, 0) | {"branch.0.weight": 1, "output": 0}
+    found = outcomes(Block(True), kept, (1, 3, 3), "add", 200)
+    names = Counter(new[0][0] for new, _ in found.elements())
+    assert set(names) == {"branch.0.weight", "shortcut.weight"} and 70 < names["shortcut.weight"] < 130
+    assert len(found) == 2 + 2 * 9
+
+
+def test_only_entries_that_see_the_image_are_drawn():
+    model = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.Flatten(), nn.Linear(2, 1))
+    masks = Masks({"0.weight": torch.zeros(2, 1, 3, 3, dtype=torch.bool), "2.weight": bits("11")})
+    middle = tuple(("0.weight", i, 0, 1, 1) for i in (0, 1))
+    assert set(outcomes(model, masks, (1, 1, 1), "add", 20)) == {(middle, ())}
+
+
+def test_a_channel_lives_if_one_of_its_features_does():
+    model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Flatten(), nn.Linear(8, 1))
+    masks = ones(model) | {"2.weight": bits("00010000")}
+    assert dead(model, Masks(masks), (1, 2, 2)) == {"0.weight": 0, "2.weight": 1, "output": 0}
+    found = outcomes(model, Masks(masks), (1, 2, 2), "add")
+    assert set(found) == {((("2.weight", 0, j),), ()) for j in range(4, 8)}
+
+
+# --- every network
+
+
+@pytest.mark.parametrize("name", MODELS)
+@given(
+    st.sampled_from([0.001, 0.01, 0.05, 0.2, 0.5]),
+    st.sampled_from([0, 0, 0.2]),
+    st.sampled_from([16, 32]),
+    st.integers(0, 999),
+)
+@settings(deadline=None, max_examples=3, derandomize=True)
+def test_adding_leaves_no_dead_neuron_in_any_network(name, density, emptied, size, seed):
+    model, shape = small(name), (3, size, size)
+    masks = drawn(model, density, seed, emptied=emptied)
+    assert sum(dead(model, masks, shape).values()) == silent(model, masks, shape)
+    after = repair(model, masks, shape, "add", stream(seed, "repair"))
+    assert all((mask <= after[n]).all() for n, mask in masks.items())
+    assert sum(dead(model, after, shape).values()) == silent(model, after, shape) == 0
+    assert all(found.dead == 0 for found in flow(model, after, shape).values()) or "vgg" not in name
+    assert repair(model, after, shape, "add", stream(1, "repair")) == after
+    assert repair(model, after, shape, "move", stream(1, "repair")) == after
+
+
+@pytest.mark.parametrize("name", MODELS)
+@given(
+    st.sampled_from([0.001, 0.05, 0.3]),
+    st.sampled_from([1, 1.3]),
+    st.sampled_from([16, 32]),
+    st.integers(0, 999),
+)
+@settings(deadline=None, max_examples=2, derandomize=True)
+def test_moving_keeps_the_counts_in_any_network(name, density, least, size, seed):
+    # As many weights in each layer as channels at its wider end: no fewer could do in a VGG
+    model, shape = small(name), (3, size, size)
+    masks = drawn(model, density, seed, least=least)
+    after = repair(model, masks, shape, "move", stream(seed, "repair"))
+    assert after.kept_per_layer() == masks.kept_per_layer() and list(after) == list(masks)
+    assert sum(dead(model, after, shape).values()) == silent(model, after, shape) == 0
+
+
+@given(st.integers(3, 14), st.integers(1, 3), st.sampled_from([2, 4, 5, 8]), st.integers(0, 999))
+@settings(deadline=None, max_examples=60, derandomize=True)
+def test_chains_that_shift_signals_off_their_maps(depth, width, size, seed):
+    widths = [1, *[width] * depth]
+    layers = [nn.Conv2d(a, b, 3, padding=1, bias=False) for a, b in itertools.pairwise(widths)]
+    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 2))
+    masks = drawn(model, 0.0, seed, least=1)
+    for how in ("add", "move"):
+        after = repair(model, masks, (1, size, size), how, stream(seed, "repair"))
+        assert sum(dead(model, after, (1, size, size)).values()) == silent(model, after, (1, size, size)) == 0
+        assert {found.dead for found in flow(model, after, (1, size, size)).values()} == {0}
+        assert how == "add" or after.kept_per_layer() == masks.kept_per_layer()
+
+
+def small(name: str) -> nn.Module:
+    return build(name, classes=4, channels=3, generator=stream(0, "m"), width=0.1)
