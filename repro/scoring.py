@@ -13,6 +13,7 @@ from .masks import Masks
 from .materials import corrupted, device, network
 from .models import prunable
 from .pruners import SCORES, Context, choose, make_masks
+from .repair import repair
 from .rng import stream
 from .settings import Settings
 
@@ -109,8 +110,6 @@ def repaired(s: Settings, data: Data, masks: Masks) -> Masks:
     """Mend the flow of a ticket's masks, if it asks for that."""
     if s.ticket.flow == "off":
         return masks
-    from .repair import repair
-
     return repair(network(s, data), masks, data.shape, s.ticket.flow, stream(s.seed, "flow"))
 
 

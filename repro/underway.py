@@ -76,7 +76,7 @@ def check(folder: Path) -> tuple[Settings, int]:
     except ValidationError as error:
         raise ReproError(f"its checkpoint: {short(one_line(error))}") from None
     if s.sparse.active:
-        kinds = ("mask" if s.sparse.plan else "first", "explored", "before")
+        kinds = ("explored", "before", *(["mask"] if s.sparse.plan else ()))
         wanted = {f"{kind}.{x.name}": x.shape for x in layers for kind in kinds}
         if about.moves is None or not wanted.items() <= held.items():
             raise ReproError("its checkpoint does not hold the masks that move or are learned")

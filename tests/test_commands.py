@@ -60,13 +60,13 @@ FLAGS = {
         --load_model --esp --run_name --project --entity --wandb --source_dataset --target_dataset --init_path --random
         --reinit --prune --model_path train.py snip_train.py iterative_pruning.py iterative_snip.py oneshot_lt.py test.py
         vgg19 resnet50 alexnet cifar10 cifar100 svhn fashionmnist cifar10a cifar10b sgd adam prune_rounds prune_rate""",
-    "gadhikar2023: ER_WLT": """--sparse --fix --sparse-init --sparse_init --model --data --density --epoch --epochs --lr
+    "gadhikar2022: ER_WLT": """--sparse --fix --sparse-init --sparse_init --model --data --density --epoch --epochs --lr
         --seed --l2 --batch-size --momentum --multiplier --valid_split --scaled --optimizer --growth --death
         --death-rate --redistribution --update_frequency --decay-schedule --decay_frequency --l1 --iters --fp16 --resume
         --start-epoch --save --save-features --bench --no-cuda --log-interval --test-batch-size --max-threads main.py
         vgg16 vgg19 resnet18 resnet20 resnet50 cifar10 cifar100 tiny_imagenet ERK ER ER_same_params
         ER_same_params_per_layer pyramid uniform uniform_plus snip GraSP ER_imp ER_synflow global_magnitude adam""",
-    "gadhikar2023: ER_DST": """--sparse --fix --method --sparse-init --init-density --final-density --init-prune-epoch
+    "gadhikar2022: ER_DST": """--sparse --fix --method --sparse-init --init-density --final-density --init-prune-epoch
         --final-prune-epoch --growth --prune --redistribution --prune-rate --pruning-rate --update-frequency
         --decay-schedule --decay_frequency --l1 --iters --save-features --bench --fp16 --nolr_scheduler --batch-size-jac
         --rm-first --init-method --is-prune --flow-preservation --ortho-repair --optimizer --lr --momentum --l2 --epochs
@@ -76,12 +76,12 @@ FLAGS = {
         bimodal vgg16 vgg19 ResNet18 ResNet20 ResNet34 ResNet50 cifar10 cifar100 tiny_imagenet mnist sgd adam ERK
         ER_same_params_per_layer pyramid snip ER_imp ER_synflow ER_init ER_flow ER_ortho ER_init_global ER_flow_global
         ER_ortho_global""",
-    "gadhikar2023: ER_SLT": """--batch-size --test-batch-size --epochs --levels --lr --warmup_length --momentum --wd --seed
+    "gadhikar2022: ER_SLT": """--batch-size --test-batch-size --epochs --levels --lr --warmup_length --momentum --wd --seed
         --log-interval --scaling --save-model --sparsity --sparsity_start --anneal --model --load_model --model_to_load
         --initBias --scale-fan --dataset --plant-model --plant-path --bfac --save_file --er-init-density cifar_main.py
         Resnet18 VGG16 CIFAR10 kn-nonzero-bias ortho-nonzero-bias kn-zero-bias ortho-bias-special ortho-zero-bias
         signed-const-with-bias signed-const-zero-bias""",
-    "gadhikar2023: STR": """--data --optimizer --set -a --arch --config --log-dir -j --workers --epochs --start-epoch -b
+    "gadhikar2022: STR": """--data --optimizer --set -a --arch --config --log-dir -j --workers --epochs --start-epoch -b
         --batch-size --lr --lr-min --warmup_length --init_prune_epoch --final_prune_epoch --momentum --wd -p
         --print-freq --num-classes --resume -e --evaluate --pretrained --seed --multigpu --lr-policy
         --multistep-lr-adjust --multistep-lr-gamma --name --save_every --prune-rate --width-mult --nesterov
@@ -125,7 +125,7 @@ def test_an_option_that_goes_missing_is_noticed() -> None:
     chosen = [dict(g, rows=[r for r in g["rows"] if "--gpu-id" not in r["original"]]) for g in groups()]
     assert missing("su2020", chosen) == ["--gpu-id"]
     others = [g for g in groups() if "ER_SLT" not in g["title"]]
-    assert "--seed" in missing("gadhikar2023: ER_SLT", others), "the --seed of another code does not count"
+    assert "--seed" in missing("gadhikar2022: ER_SLT", others), "the --seed of another code does not count"
 
 
 def test_a_row_without_a_command_says_why() -> None:

@@ -200,11 +200,19 @@ def test_paired_biases_are_cut_to_length():
         (nn.Linear(3, 8), nn.Linear(6, 8)),  # sizes do not fit
         (nn.Linear(3, 8, bias=False), nn.Linear(8, 8)),  # the layer before has no bias
         (nn.Linear(3, 8), nn.Linear(8, 8, bias=False), nn.Linear(8, 8)),  # odd
+        (nn.Linear(3, 8), nn.Linear(6, 8), nn.Linear(8, 8)),  # odd, behind one that had to be drawn
     ],
 )
 def test_where_biases_cannot_depend_they_are_drawn(layers):
     drawn, dependent = (filled(scheme, *layers) for scheme in PAIRED[1:])
     assert torch.equal(dependent[-1].bias, drawn[-1].bias)
+
+
+def test_a_bias_is_handed_on_to_the_next_layer_only():
+    layers = [nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 8, bias=False), nn.Linear(8, 8)]
+    model = filled("looks_linear_dependent_bias", *layers)
+    stale = model[3].weight[:4, :4] @ model[0].bias[:4]
+    assert stale.any() and not torch.allclose(model[3].bias[:4], -stale)
 
 
 def test_a_layer_depends_on_the_one_just_before_it():

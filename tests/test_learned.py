@@ -47,6 +47,7 @@ from repro.pruners.ranking import top_k
 from repro.settings import Settings, parse
 from repro.sparse_training import METHODS, Popup, Soft, train_ratio
 from repro.step import Step, rates, trained_weight
+from repro.ticketfile.runs import final
 from repro.train import Outcome, Stopped, train
 
 STR = {"sparse": {"method": "str", "start": -10, "decay": 0.5}}
@@ -593,17 +594,17 @@ def test_frozen_weights_are_not_given_to_the_optimiser() -> None:
 # Runs
 
 
-def weightless(over: Mapping[str, Any], **more: Any) -> Settings:
+def one_of(over: Mapping[str, Any], **more: Any) -> Settings:
     return one(**{k.replace(".", "__"): v for k, v in {**over, **more}.items()})
 
 
 @pytest.mark.parametrize(
-    ("over", "per_step"),
-    [(STR, 3), (LEVELS, None), (STR | TICKET, 3), (LEVELS | TICKET, None)],
+    ("over", "thresholds"),
+    [(STR, True), (LEVELS, False), (STR | TICKET, True), (LEVELS | TICKET, False)],
     ids=["str", "popup", "str in a ticket", "popup in a ticket"],
 )
-def test_the_record_of_a_run_says_what_became_of_its_masks(over: dict, per_step: int | None) -> None:
-    s = weightless(over, optim__epochs=3, **INIT)
+def test_the_record_of_a_run_says_what_became_of_its_masks(over: dict, thresholds: bool) -> None:
+    s = one_of(over, optim__epochs=3, **INIT)
     made = run(s, weights=True)
     folder, curve, sparse = record.folder(s.key()), made["curve"], made["sparse"]
     assert made["status"] == "done" and kept(s)
@@ -612,6 +613,7 @@ def test_the_record_of_a_run_says_what_became_of_its_masks(over: dict, per_step:
     assert set(weights) == set(network(s, digits(s)).state_dict())
     assert all(torch.all(weights[name][~mask] == 0) for name, mask in masks.items())
     assert made["density"] == masks.density == curve["density"][-1] < 1
+    assert final(s)[1].requested == (masks.density if thresholds else 0.1)
     source = make_ticket(s).masks if "ticket" in over else Masks.ones(prunable(network(s, digits(s))))
     assert not any(torch.any(mask & ~source[name]) for name, mask in masks.items())
     for name in ("explored", "overlap_first", "overlap_before", "replaced", "flops_ratio"):
@@ -620,11 +622,11 @@ def test_the_record_of_a_run_says_what_became_of_its_masks(over: dict, per_step:
     for layer in made["layers"]:
         assert layer["density_curve"][-1] == layer["density"] and len(layer["density_curve"]) == 3
         assert layer["kept_first"] >= layer["kept"]
-        assert ("threshold_curve" in layer) == (per_step is not None)
+        assert ("threshold_curve" in layer) == thresholds
     steps, flops, ratios = 12, made["flops"], curve["flops_ratio"]
     assert (sparse["updates"], sparse["steps"]) == (0, steps)
-    assert sparse["dense_gradients"] == (0 if per_step else steps)
-    if per_step:
+    assert sparse["dense_gradients"] == (0 if thresholds else steps)
+    if thresholds:
         first = source.kept_per_layer()
         assert all(x["kept_first"] == first[x["name"]] for x in made["layers"])
         assert all(0 < v < 1 for x in made["layers"] for v in x["threshold_curve"])
@@ -649,7 +651,7 @@ def test_training_cost_by_formula() -> None:
 
 
 def test_each_level_leaves_its_strong_ticket() -> None:
-    s = weightless(LEVELS, optim__epochs=3, **INIT)
+    s = one_of(LEVELS, optim__epochs=3, **INIT)
     run(s, weights=True, snapshots=(1, 2, 3, "6it"))
     folder = record.folder(s.key())
     found = {after: Masks.load(masks_file(folder, after)) for after in (1, 2, 3, "6it")}
@@ -665,8 +667,8 @@ def test_each_level_leaves_its_strong_ticket() -> None:
 
 
 def test_masks_that_move_are_kept_at_each_moment_too_and_others_are_not() -> None:
-    moving = weightless(TICKET | {"sparse": {"method": "rigl", "interval": 2}}, optim__epochs=2)
-    still = weightless(TICKET, optim__epochs=2)
+    moving = one_of(TICKET | {"sparse": {"method": "rigl", "interval": 2}}, optim__epochs=2)
+    still = one_of(TICKET, optim__epochs=2)
     for s in (moving, still):
         run(s, weights=True, snapshots=(1,))
     folder = record.folder(moving.key())
@@ -678,7 +680,7 @@ def test_masks_that_move_are_kept_at_each_moment_too_and_others_are_not() -> Non
 
 def test_a_learned_mask_can_be_a_ticket_and_be_trained() -> None:
     source = "sparse.method=edge_popup sparse.density=0.2"
-    s = weightless({"ticket": {"score": "mask_of", "source": source, "density": 0.2}})
+    s = one_of({"ticket": {"score": "mask_of", "source": source, "density": 0.2}})
     made = run(s)
     assert made["density"] == pytest.approx(0.2, abs=1e-3)
     assert make_ticket(s).masks == Masks.load(masks_file(record.folder(s.source.key())))
@@ -687,7 +689,7 @@ def test_a_learned_mask_can_be_a_ticket_and_be_trained() -> None:
 def test_a_strong_ticket_of_a_network_without_affine_norms() -> None:
     over = {"name": "vgg11", "width": 0.125, "bn_affine": False, "conv_bias": True}
     sparse = {"method": "edge_popup", "density": 0.5, "biases": "ranked", "scores": "constant"}
-    s = weightless({"sparse": sparse, "data.size": 16}, model=over)
+    s = one_of({"sparse": sparse, "data.size": 16}, model=over)
     made = run(s, weights=True)
     assert evaluate(s.key())["accuracy"] == made["accuracy"]["final"]
     start = network(s, digits(s)).state_dict()
@@ -699,14 +701,14 @@ def test_a_strong_ticket_of_a_network_without_affine_norms() -> None:
 
 @pytest.mark.parametrize("over", [STR, LEVELS | TICKET])
 def test_a_run_under_way_can_be_taken_to_another_machine(over: dict) -> None:
-    s = weightless(over, optim__epochs=3)
+    s = one_of(over, optim__epochs=3)
     calls = iter(range(100))
     with pytest.raises(Stopped):
         run(s, stop=lambda: next(calls) >= 6)
     folder = record.folder(s.key())
     assert underway.check(folder) == (s, 6)
     other = folder / "checkpoint.safetensors"
-    plain = weightless({"ticket": over["ticket"]} if "ticket" in over else {}, optim__epochs=3)
+    plain = one_of({"ticket": over["ticket"]} if "ticket" in over else {}, optim__epochs=3)
     calls = iter(range(100))
     with pytest.raises(Stopped):
         run(plain, stop=lambda: next(calls) >= 6)

@@ -25,12 +25,23 @@ ALWAYS = {"profile", "title", "runs", "train"}
 JUDGED = {"margin", "densities"}  # parameters of the pages that judge a claim, and of no other
 QUICK = 615  # distinct runs of all quick files, 185 of them of a third of the size: five minutes on two cores
 PLACE = [*cells.KEYS, "seed"]
+# Sections whose time goes to many methods or rounds: three seeds instead of five.
+MANY = (
+    "rigl",
+    "winning",
+    "layer-collapse",
+    "random-masks",
+    "sparse-to-sparse",
+    "soft-thresholds",
+    "strong-tickets",
+)
 PLANNED = ["su2020-4", "su2020-5", "su2020-6", "answer42-1", "answer42-2"]
 PLANNED += [
     name for name in claims.claims() if name.startswith(("rigl", "morcos", "gohil", "snip", "synflow"))
 ]
 WORKS = {s: "Sundar and Dwaraknath" for s in SECTIONS if s.startswith("rigl")} | {"winning-tickets": "Gohil"}
-WORKS["layer-collapse"] = "Tanaka"
+WORKS |= {"layer-collapse": "Tanaka", "sparse-to-sparse": "GraNet", "random-masks": "Gadhikar"}
+WORKS |= {"soft-thresholds": "Kusupati", "strong-tickets": "Ramanujan"}
 
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=SECTIONS)
 
@@ -122,9 +133,7 @@ def test_no_two_runs_of_a_file_share_a_row_and_a_seed(section: str, profile: str
 @pytest.mark.parametrize(("section", "profile"), PARAMS, ids=["-".join(p) for p in PARAMS])
 def test_every_row_has_enough_seeds(section: str, profile: str) -> None:
     frame = pool.table(_planned(section, profile))
-    many = section.startswith(
-        ("rigl", "winning", "layer-collapse")
-    )  # the time goes to many methods or rounds
+    many = section.startswith(MANY)
     few = profile != "quick" or many
     assert frame.groupby(cells.KEYS)["seed"].nunique().min() >= (3 if few else 5)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import itertools
 from collections import Counter
 
@@ -48,6 +49,10 @@ def silent(model: nn.Module, masks: Masks, shape: tuple[int, int, int]) -> int:
     divides; the features of AlexNet's first linear layer belong to a channel in fours.
     """
     twin, generator, seen = copy.deepcopy(model).double().eval(), stream(0, "positive"), {}
+
+    def look(name: str, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        seen[name] = (inputs[0], inputs[0].detach().clone())
+
     watched = {name for name, m in twin.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}
     if type(model).__name__ == "WideResNet":
         watched = {n for n in watched if not n.endswith((".branch.0", ".shortcut"))}
@@ -64,7 +69,7 @@ def silent(model: nn.Module, masks: Masks, shape: tuple[int, int, int]) -> int:
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
         if name in watched:
-            module.register_forward_pre_hook(lambda m, x, n=name: seen.setdefault(n, (x[0], x[0].detach().clone())))
+            module.register_forward_pre_hook(functools.partial(look, name))
     image = torch.ones(1, *shape, dtype=torch.float64, requires_grad=True)
     out = twin(image)
     found = int((out <= 0).sum())

@@ -283,9 +283,9 @@ def test_figure_draws_a_line_per_layer_by_depth_and_the_whole_network_dotted():
     assert drawn(ax, ":")[0][:, 1] == pytest.approx([0.8, 0.8 / 3, 0.4 / 3])
     light = [sum(line.get_color()[:3]) for line in ax.lines if line.get_linestyle() == "-"]
     assert light[0] < light[1] and ax.get_yscale() == "log"
-    assert [(t.get_text(), t.xy[1]) for t in ax.texts] == [
-        ("last", pytest.approx(0.1)),
-        ("first", pytest.approx(0.2)),
+    assert [(t.get_text(), t.get_va(), t.xy[1]) for t in ax.texts] == [
+        ("last", "top", pytest.approx(0.1)),  # the lower one hangs below its line, the other stands above
+        ("first", "bottom", pytest.approx(0.2)),
     ]
     assert "STR" in ax.get_title() and "final density 10 %" in ax.get_title()
     words = told(figure)
@@ -298,6 +298,10 @@ def test_figure_of_thresholds_begins_at_zero_and_has_no_whole_network():
     (ax,) = figure.axes
     assert drawn(ax)[0][:, 1] == pytest.approx([0.0, 0.02, 0.04]) and drawn(ax, ":")[0].size == 0
     assert ax.get_ylim()[0] == 0 and ax.get_yscale() == "linear"
+    still = coursed()
+    for layers in still["layers"]:
+        layers[0]["threshold_curve"] = [0.1, 0.05, 0.0]
+    assert "nothing" not in told(report.figure_courses(still, "threshold"))
     assert "dotted" not in told(figure) and "whole network" not in [
         t.get_text() for t in figure.legends[0].get_texts()
     ]
@@ -318,6 +322,7 @@ def test_layers_that_end_with_nothing_get_a_cross_within_the_axes():
 def test_each_method_place_and_density_has_a_panel_on_one_scale():
     parts = [coursed(), coursed("gmp"), coursed("gmp", density=0.5), coursed(model="vgg11")]
     parts.append(coursed("str:erk(0.5)", check="rearrange"))
+    parts.append(coursed("erk", status="diverged"))
     frame = pd.concat(parts, ignore_index=True)
     figure = report.figure_courses(frame, "density")
     titles = [ax.get_title().split("\n")[1:] for ax in figure.axes if ax.get_title()]

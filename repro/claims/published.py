@@ -20,6 +20,8 @@ METHODS = {
     "magnitude_pruning_gradual": "gmp",
     "lottery": "mask_of(gmp)",
     "magnitude_at_init": "magnitude:init",
+    "granet_si0": "granet",
+    "granet_si0.5": "granet:erk(0.5)",
 }
 # The replication of RigL names method, distribution and length: rigl_erk_2x.
 _MOVED = re.compile(r"(static|set|snfs|rigl|rigl_sm|rigl_sg|rigl_struct)_(uniform|erk)(?:_(\d)x)?")

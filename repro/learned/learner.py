@@ -156,16 +156,18 @@ class Learner:
 
     def pack(self) -> dict[str, Tensor]:
         """Flatten what is remembered of masks into named tensors, for a checkpoint; `about` holds the rest."""
-        kinds = {"first": self.first, "explored": self.explored, "before": self._before}
+        kinds = {"explored": self.explored, "before": self._before}
         return {f"{kind}.{name}": value for kind, held in kinds.items() for name, value in held.items()}
 
     def restore(self, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-        """Take up what `pack` and `about` held; the network's state holds thresholds, scores and how many are kept."""
+        """Take up what `pack` and `about` held; the network's state holds thresholds, scores and how many are kept.
+
+        The first masks follow from the seed and the ticket, and are there since this learner was made.
+        """
         device = self.step.sums.device
         held = {
             kind: {name: tensors[f"{kind}.{name}"].to(device) for name in self.source}
-            for kind in ("first", "explored", "before")
+            for kind in ("explored", "before")
         }
-        self.first, self._before = Masks(held["first"]), Masks(held["before"])
-        self.explored, self.about = held["explored"], dict(about)
+        self.explored, self._before, self.about = held["explored"], Masks(held["before"]), dict(about)
         self._share = self._share_of(self._before)

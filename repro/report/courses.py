@@ -40,7 +40,7 @@ def course_cells(frame: pd.DataFrame, what: str) -> pd.DataFrame:
     """
     pick(WHAT, what, "course of a layer")
     runs = cells.tidy(frame)
-    runs = runs[ runs["check"].eq("none")]
+    runs = runs[runs["state"].eq("done") & runs["check"].eq("none")]
     made = [
         [*(run[name] for name in CELL), layer, epoch, value]
         for run in cells.rows(runs)

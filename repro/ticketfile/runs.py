@@ -79,7 +79,8 @@ def final(s: Settings) -> tuple[Ticket, Facts]:
     made, settings = record.read(folder / "record.json"), head(s)["settings"]
     origin = {"settings": s.changed(), "final": True}
     ticket = Ticket(Masks.load(files[1]), checkpoint.load_tensors(files[0])[0], origin)
-    return ticket, _facts(s, density(settings), stage="trained", accuracy=made["accuracy"]["final"])
+    requested = density(settings) or made["density"]  # of learned thresholds, what came out
+    return ticket, _facts(s, requested, stage="trained", accuracy=made["accuracy"]["final"])
 
 
 def provenance(s: Settings | None = None, source: Source | None = None) -> Provenance:

@@ -70,8 +70,7 @@ def _pairs(module: Weighted, generator: torch.Generator, place: Place) -> Tensor
     half = module.weight.new_empty(math.ceil(outputs / 2), enter, *kernel)
     nn.init.orthogonal_(half, generator=generator)
     both = torch.cat((half, -half))
-    tiled = both if place.index == 1 else torch.cat((both, -both), dim=1)
-    module.weight.copy_(tiled[:outputs, :inputs])
+    module.weight.copy_(torch.cat((both, -both), dim=1)[:outputs, :inputs])
     return half
 
 
