@@ -85,7 +85,7 @@ class Settings(BaseModel):
 
     def _before_fits(self) -> None:
         for key in ("source", "like"):
-            theirs = self.source if getattr(self.ticket, key, None) else None
+            theirs = self.source if getattr(self.ticket, key, None) is not None else None
             if theirs and theirs.ticket.score is None and theirs.sparse.method == "static":
                 raise ReproError(
                     f"ticket.{key}: this run would be dense; name its ticket.score or sparse.method"

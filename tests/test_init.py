@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import typing
 
@@ -22,7 +23,7 @@ CHAIN = {"classes": 10, "channels": 2, "conv_bias": True, "width": 0.125}
 
 
 def filled(scheme: str, *layers: nn.Module, seed: int = 0) -> nn.Sequential:
-    model = nn.Sequential(*layers).requires_grad_(False)
+    model = copy.deepcopy(nn.Sequential(*layers)).requires_grad_(False)
     initialise_(model, scheme, stream(seed, "init"))
     return model
 

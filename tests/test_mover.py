@@ -936,7 +936,7 @@ def test_sources_come_before_their_users_two_levels_deep() -> None:
         ),
         ({"sparse": {"method": "gmp", "density": 0.05}}, "gmp"),
         ({"sparse": {"method": "gmp", "density": 0.05}, "optim": {"multiplier": 3}}, "gmp*3"),
-        ({"ticket": {"score": "random"}, "sparse": {"method": "gmp", "density": 0.05}}, "gmp:random"),
+        ({"ticket": {"score": "random"}, "sparse": {"method": "gmp", "density": 0.05}}, "gmp:random(0.1)"),
         ({"ticket": {"score": "mask_of", "source": PRUNED}}, "mask_of(gmp)"),
         (
             {

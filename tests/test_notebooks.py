@@ -23,7 +23,7 @@ PARAMS = [(s, p.stem) for s in SECTIONS for p in sorted((paths.root() / "params"
 ALLOWED = {"repro", "pandas", "seaborn"}
 ALWAYS = {"profile", "title", "runs", "train"}
 JUDGED = {"margin", "densities"}  # parameters of the pages that judge a claim, and of no other
-QUICK = 615  # distinct runs of all quick files, 185 of them of a third of the size: five minutes on two cores
+QUICK = 840  # distinct runs of all quick files, 185 of them of a third of the size: five minutes on two cores
 PLACE = [*cells.KEYS, "seed"]
 # Sections whose time goes to many methods or rounds: three seeds instead of five.
 MANY = (
@@ -37,7 +37,11 @@ MANY = (
 )
 PLANNED = ["su2020-4", "su2020-5", "su2020-6", "answer42-1", "answer42-2"]
 PLANNED += [
-    name for name in claims.claims() if name.startswith(("rigl", "morcos", "gohil", "snip", "synflow"))
+    name
+    for name in claims.claims()
+    if name.startswith(
+        ("rigl", "morcos", "gohil", "snip", "synflow", "gadhikar", "granet", "liu", "edge", "str")
+    )
 ]
 WORKS = {s: "Sundar and Dwaraknath" for s in SECTIONS if s.startswith("rigl")} | {"winning-tickets": "Gohil"}
 WORKS |= {"layer-collapse": "Tanaka", "sparse-to-sparse": "GraNet", "random-masks": "Gadhikar"}
@@ -157,7 +161,9 @@ def test_every_comparison_of_a_claim_is_planned(name: str, profile: str) -> None
     wanted = [
         m for part in claim.compare for m in (*part.run.get("method", []), *part.against.get("method", []))
     ]
-    derived = {m for m in wanted if m.endswith("at equal FLOPs")}  # from runs that are done
+    derived = {
+        m for m in wanted if m.endswith(("at equal FLOPs", "at equal density"))
+    }  # from runs that are done
     if profile == "quick":  # digits have no counterpart of CIFAR-100
         wanted = [m for m in wanted if "cifar100" not in m]
     open_end = {m for m in wanted if m.endswith(("~*", " from *"))}

@@ -114,7 +114,8 @@ class Ticket(Section):
 
         if self.flow != "off" and (self.target == 1 or self.norms or self.unit == "kernel"):
             raise ReproError("ticket.flow: repairs pruned networks, weight by weight; remove it")
-        if self.allocation == "induced" and bool(self.like) == bool(self.densities):
+        lent = self.options("allocation") if self.allocation == "induced" else {}
+        if lent and (lent["like"] is None) != bool(lent["densities"]):
             raise ReproError("ticket.like: allocation 'induced' needs it, or ticket.densities, not both")
 
     def _start_makes_sense(self) -> None:

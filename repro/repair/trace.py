@@ -77,16 +77,12 @@ class Traced:
         except (RuntimeError, ValueError, TypeError) as error:
             raise unfit(f"an image of shape {shape} does not pass ({_line(error)})") from None
         self._check()
+        self._same = {step for step in self.shapes if step is not self.steps[0] and self._passes_on(step)}
 
     def _run_once(self, image: Tensor) -> None:
         values: dict[Node, Any] = {}
         for step in self.steps:
-            if step is self.steps[0]:
-                found = image
-            elif step.op == "placeholder":
-                found = step.args[0] if step.args else None
-            else:
-                found = self._call(step, values)
+            found = image if step is self.steps[0] else self._call(step, values)
             if isinstance(found, Tensor) and found.is_floating_point():
                 self.shapes[step], values[step] = found.shape, (found > 0).float()
             elif isinstance(found, Tensor) or _holds_tensors(found):
@@ -134,6 +130,8 @@ class Traced:
             step: any in `shapes` but the image.
             reached: maps of the steps before; 1 where there is a signal.
         """
+        if step in self._same:
+            return reached[source(step)].view(self.shapes[step])
         return over(self._call(step, reached), step in self.layers)
 
     def pull(self, step: Node, slope: Tensor) -> Iterator[tuple[Node, Tensor]]:
@@ -146,6 +144,9 @@ class Traced:
         Yields:
             Each step that it takes from, and a number for each place of that.
         """
+        if step in self._same:
+            yield source(step), slope.view(self.shapes[source(step)])
+            return
         leaves = {n: torch.full(self.shapes[n], HALF, requires_grad=True) for n in self._sources(step)}
         with torch.enable_grad():
             out = self._call(step, leaves)
@@ -176,12 +177,15 @@ class Traced:
 
     def is_same(self, step: Node) -> bool:
         """Tell whether a step gives all that it takes, in the same order, perhaps in another shape."""
-        sources = self._sources(step) if step not in self.layers else []
-        if len(sources) != 1 or self.shapes[step].numel() != self.shapes[sources[0]].numel():
+        return step in self._same
+
+    def _passes_on(self, step: Node) -> bool:
+        before = step.all_input_nodes[0]
+        if step in self.layers or self._sources(step) != [before]:
             return False
-        ramp = torch.arange(1.0, self.shapes[step].numel() + 1) / self.shapes[step].numel()
+        ramp = torch.arange(1.0, self.shapes[before].numel() + 1) / self.shapes[before].numel()
         with torch.no_grad():
-            found = self._call(step, {sources[0]: ramp.reshape(self.shapes[sources[0]])})
+            found = self._call(step, {before: ramp.reshape(self.shapes[before])})
         return torch.equal(found.flatten(), ramp)
 
 

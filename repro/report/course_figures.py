@@ -120,7 +120,7 @@ def _scale(axes: list[tuple[Axes, Any]], what: str, floor: float) -> None:
             ax.set_ylim(floor * 0.8, 1.3)
             ax.yaxis.set_major_formatter(lambda share, _: percent(share))
         else:
-            ax.set_ylim(0, top)
+            ax.set_ylim(0, 1.05 * top)
 
 
 def _legend(table: pd.DataFrame, gone: bool) -> list[Line2D]:
