@@ -630,6 +630,7 @@ def test_an_update_sees_what_stands_for_a_kernel(
         assert found.momentum.equal(by_hand(momenta[name], grow))
         assert found.mask.equal(by_hand(masks[name].float(), "mean") == 1)
         assert found.kept == int(found.mask.sum()) and found.mask.numel() == shape[0] * shape[1]
+        assert found.rows == shape[0]
 
 
 # Stopping

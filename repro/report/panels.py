@@ -127,9 +127,13 @@ def stretch_to_100(ax: Axes) -> None:
 
     ax.set_yscale("function", functions=(forward, back))
     ax.autoscale_view(scalex=False)
-    low, high = ax.get_ylim()
-    ax.set_ylim(max(low, 0.0), min(high, 99.9))
-    ax.yaxis.set_major_locator(FixedLocator([10, 40, 60, 70, 80, 85, 90, 92, 94, 96, 98, 99]))
+    low, high = max(ax.get_ylim()[0], 0.0), min(ax.get_ylim()[1], 99.9)
+    ax.set_ylim(low, high)
+    apart, shown = 0.045 * np.ptp(forward(np.array([low, high]))), list[int]()
+    for tick in (99, 98, 96, 94, 92, 90, 85, 80, 70, 60, 40, 10):  # labels must not touch
+        if not shown or np.ptp(forward(np.array([tick, shown[-1]]))) >= apart:
+            shown.append(tick)
+    ax.yaxis.set_major_locator(FixedLocator(shown))
     ax.yaxis.set_major_formatter(lambda shown, _: f"{shown:g}")
     ax.yaxis.minorticks_off()
 
