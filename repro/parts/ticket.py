@@ -121,7 +121,7 @@ class Ticket(Section):
     def _start_makes_sense(self) -> None:
         if self.reset != "none" and self.weights != "trained":
             raise ReproError("ticket.reset: resets trained weights in part; set ticket.weights to trained")
-        if self.adjust != "none" and (self.weights not in ("init", "start") or self.norms):
+        if self.adjust != "none" and (self.weights != "init" or self.norms):
             raise ReproError("ticket.adjust: changes initial weights; remove it, or ticket.weights")
         if self.weights in ("init", "start") and self.rewind:
             raise ReproError(
