@@ -226,7 +226,10 @@ def test_a_channel_lives_if_one_of_its_features_does():
 def shifts(*which: str) -> dict[str, Tensor]:
     """Keep 1x3 kernels by name of the layer, from "-" (nothing), "<", "=" or ">" for each entry of the weight."""
     kernels = {"-": "000", "<": "001", "=": "010", ">": "100"}
-    rows = [bits(" ".join(kernels[c] for c in row)).view(len(row.split("/")) if "/" in row else -1, 3) for row in which]
+    rows = [
+        bits(" ".join(kernels[c] for c in row)).view(len(row.split("/")) if "/" in row else -1, 3)
+        for row in which
+    ]
     return {f"{i}.weight": row for i, row in enumerate(rows)}
 
 

@@ -115,7 +115,9 @@ def prunable(model: nn.Module, norms: bool = False) -> tuple[Layer, ...]:
     if not norms:
         return tuple(layers)
     order = list(dict(model.named_parameters()))
-    scales = [(f"{n}.weight", m) for n, m in model.named_modules() if isinstance(m, nn.BatchNorm2d) and m.affine]
+    scales = [
+        (f"{n}.weight", m) for n, m in model.named_modules() if isinstance(m, nn.BatchNorm2d) and m.affine
+    ]
     layers += [Layer(name, tuple(m.weight.shape), "norm", "body", kin) for name, m in scales]
     return tuple(sorted(layers, key=lambda layer: order.index(layer.name)))
 

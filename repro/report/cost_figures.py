@@ -72,7 +72,9 @@ def figure_costs(
             for method in methods:
                 _draw_method(ax, here[here["method"] == method].sort_values(cost), method, cost, works)
             _mark_costs(ax)
-            ax.set_ylim(max(0.0, ax.get_ylim()[0]), min(103.0, ax.get_ylim()[1]))  # as far as there are accuracies
+            ax.set_ylim(
+                max(0.0, ax.get_ylim()[0]), min(103.0, ax.get_ylim()[1])
+            )  # as far as there are accuracies
             ax.set_title(place_title(place))
         label_outside(axes, label, "Test accuracy (%)")
         lines = line_handles([method_style(m) for m in methods])
