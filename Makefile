@@ -41,7 +41,7 @@ format: $(STAMP) ## bring code and notebooks into the project's form
 	@$(BIN)/nbstripout --keep-id notebooks/*.ipynb
 
 lab: $(STAMP) ## open the notebooks in JupyterLab
-	@$(BIN)/jupyter lab --notebook-dir=. notebooks
+	@$(BIN)/jupyter lab --ip=127.0.0.1 --notebook-dir=. notebooks
 
 lock: ## renew requirements.lock from pyproject.toml
 	@PYTHON=$(PYTHON) sh tools/lock.sh

@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from .errors import ReproError
+from . import seals
 from .files import write
 
 
@@ -27,33 +27,47 @@ def save_tensors(
         about: what else to keep; text in the file's header.
     """
     plain = {k: v.detach().to("cpu", copy=True).contiguous() for k, v in tensors.items()}
-    write(path, save(plain, metadata={"about": json.dumps(about or {})}))
+    write(path, seals.seal(save(plain, metadata={"about": json.dumps(about or {})}), path))
 
 
-def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Read what `save_tensors` wrote; raise ReproError with one line when the file is damaged."""
+def load_tensors(path: Path, *, own: bool = False) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Read what `save_tensors` wrote, after its checksum was verified, if it has one.
+
+    Args:
+        path: the file.
+        own: refuse a file that was written under another name.
+
+    Raises:
+        DamagedError: with one line, when the file is missing or damaged.
+    """
+    seals.check(path, own=own)
     with _opened(path) as file:
         return {name: file.get_tensor(name) for name in file.keys()}, _about(file)  # noqa: SIM118
 
 
 def read_about(path: Path) -> dict[str, Any]:
-    """Read the facts alone of what `save_tensors` wrote; raise ReproError when the file is damaged."""
+    """Read the facts alone of what `save_tensors` wrote, unverified; raise DamagedError when they are unreadable."""
     with _opened(path) as file:
         return _about(file)
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[safe_open]:
-    """Open a file for reading; damage that shows inside the block becomes a ReproError."""
+    """Open a file for reading; damage that shows inside the block becomes a DamagedError."""
     try:
         with safe_open(path, framework="pt") as file:
             yield file
-    except (OSError, SafetensorError, ValueError) as error:
-        raise ReproError(f"{path}: damaged or unreadable ({error}); remove it and run again") from None
+    except (OSError, SafetensorError, ValueError, RecursionError) as error:
+        raise seals.DamagedError(
+            f"{path}: damaged or unreadable ({error}); remove it and run again"
+        ) from None
 
 
 def _about(file: safe_open) -> dict[str, Any]:
-    return json.loads((file.metadata() or {}).get("about", "{}"))
+    about = json.loads((file.metadata() or {}).get("about", "{}"))
+    if not isinstance(about, dict):
+        raise ValueError("its facts are no mapping")
+    return about
 
 
 def pack_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

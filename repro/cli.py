@@ -9,7 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from . import batch_command as batching
 from . import commands as do
+from . import store_commands as store
 from . import ticket_commands as tickets
 from .errors import ReproError
 
@@ -35,9 +37,9 @@ def _parser() -> _Parser:
     words = add(do.run)
     words.add_argument("words", nargs="+", metavar="FILE.yaml | key=value", help="what to run, and overrides")
     words.add_argument("--print", action="store_true", help="print all settings of the runs and start none")
-    queue = add(do.batch)
+    queue = add(batching.batch)
     queue.add_argument("files", nargs="+", type=Path, metavar="FILE.yaml")
-    queue.set_defaults(print=False)
+    batching.options(queue, _count, _duration)
     search = _search(add)
     for made in (words, queue, search):
         made.add_argument("--workers", type=_count, help="runs in flight; default: chosen for the machine")
@@ -51,6 +53,7 @@ def _parser() -> _Parser:
     add(do.report).add_argument("--profile", default="quick", help="which parameter files to run live")
     _own_pruner(add)
     _records_and_speed(add)
+    _health(add)
     sets = commands.add_parser("data", help="List, fetch and verify data sets.")
     sub = sets.add_subparsers(required=True, metavar="COMMAND")
     add(do.data_list, sub, "list")
@@ -126,18 +129,27 @@ def _own_pruner(add: Callable[..., _Parser]) -> None:
 
 
 def _records_and_speed(add: Callable[..., _Parser]) -> None:
-    copies = add(do.publish)
+    copies = add(store.publish)
     copies.add_argument("words", nargs="*", metavar="FILE.yaml | KEY", help="which runs; see above")
     copies.add_argument("--to", type=Path, metavar="DIR", help="the folder; default: book/records")
     copies.add_argument("--replace", action="store_true", help="take ours where a differing one is there")
-    add(do.import_, name="import").add_argument("folder", type=Path, metavar="DIR")
+    add(store.import_, name="import").add_argument("folder", type=Path, metavar="DIR")
     speeds = add(do.bench)
     speeds.add_argument(
-        "names", nargs="*", metavar="CASE", help="what to measure; default: all but precision"
+        "names", nargs="*", metavar="CASE", help="what to measure; default: all but store and precision"
     )
     speeds.add_argument("--repeats", type=_count, metavar="N", help="rounds of each measurement, or seeds")
     told = "only copy this machine's bench records into book/records/bench"
     speeds.add_argument("--publish", action="store_true", help=told)
+
+
+def _health(add: Callable[..., _Parser]) -> None:
+    told = "read every file and verify its checksum"
+    add(store.doctor).add_argument("--deep", action="store_true", help=told)
+    garbage = add(store.gc)
+    told = "only what has not changed for, e.g., 30d, 12h or 10m"
+    garbage.add_argument("--older", type=_duration, default=0.0, metavar="TIME", help=told)
+    garbage.add_argument("--yes", action="store_true", help="remove it")
 
 
 def _count(text: str) -> int:
@@ -147,8 +159,8 @@ def _count(text: str) -> int:
 
 
 def _duration(text: str) -> float:
-    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text)
-    units = zip(found.groups(), (3600, 60, 1), strict=True) if found else ()
+    found = re.fullmatch(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text)
+    units = zip(found.groups(), (86400, 3600, 60, 1), strict=True) if found else ()
     seconds = sum(int(n or 0) * unit for n, unit in units)
     if not seconds:
         raise argparse.ArgumentTypeError(f"{text!r} is no length of time; write e.g. 90s, 9m or 1h30m")

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from typing import Any
 
+from .batch_command import make_or_list
 from .errors import ReproError
 from .text import assignments
 from .text import show_table as _table
-
-SHOWN = ["key", "data", "model", "method", "check", "density", "seed", "status", "accuracy"]
 
 
 def run(args: argparse.Namespace) -> None:
@@ -25,50 +23,7 @@ def run(args: argparse.Namespace) -> None:
     files = [w for w in args.words if is_file_name(w)]
     overrides = assignments([w for w in args.words if w not in files])
     planned = [s for f in files for s in plan(f, overrides)] or expand([{}], overrides, "command line")
-    _make_or_list(planned, args)
-
-
-def batch(args: argparse.Namespace) -> None:
-    """Train the runs of parameter files as one queue; what is done is not done again.
-
-    With a budget the command ends when the time is up, everything under way saved; the same command goes on.
-    """
-    from .grids import plan
-    from .settings import unique
-
-    planned = unique(s for f in args.files for s in plan(f))
-    _make_or_list(planned, args)
-
-
-def _make_or_list(planned: Sequence[Any], args: argparse.Namespace) -> None:
-    if args.print or args.dry_run:
-        from .listing import list_runs, print_settings
-
-        return print_settings(planned) if args.print else list_runs(planned)
-    return _make(planned, args)
-
-
-def _make(planned: Sequence[Any], args: argparse.Namespace) -> None:
-    """Make runs, show their results, and end with an error if one failed."""
-    from .pool import run_all
-
-    snapshots = [word for word in args.snapshots.split(",") if word]
-    if snapshots and not args.keep_weights:
-        raise ReproError("--snapshots: used only with --keep-weights; add that")
-    how = {"workers": args.workers, "budget": args.budget, "track": args.track}
-    frame = run_all(planned, **how, weights=args.keep_weights, snapshots=snapshots)
-    _table(frame[SHOWN].round({"accuracy": 2}).to_dict("records"))
-    if args.track:
-        from .track import watch
-
-        print(watch(args.track))
-    left = frame["status"].isin(["stopped", "missing"]).sum()
-    if left:
-        print(f"the time is up: {len(frame) - left} of {len(frame)} runs done; the same command goes on")
-    failed = frame[frame["status"] == "failed"]
-    if len(failed):
-        key, reason = failed.iloc[0][["key", "reason"]]
-        raise ReproError(f"{len(failed)} of {len(frame)} runs failed; the first, {key}: {reason}")
+    make_or_list(planned, args)
 
 
 def tune(args: argparse.Namespace) -> None:
@@ -113,7 +68,7 @@ def status(args: argparse.Namespace) -> None:
 
 
 def _one(key: str) -> Any:
-    """Look up the row of the one run whose key begins so."""
+    """Look up the one run whose key begins so, as a table of one row."""
     from . import record
 
     frame = record.load()
@@ -121,12 +76,14 @@ def _one(key: str) -> Any:
     if len(rows) != 1:
         found = "no run" if rows.empty else f"{len(rows)} runs"
         raise ReproError(f"{key}: {found} with this key; `repro status` lists what there is")
-    return rows.iloc[0]
+    return rows
 
 
 def show(args: argparse.Namespace) -> None:
     """Show the record of one run."""
-    row = _one(args.key)
+    from .record import details
+
+    row = details(_one(args.key)).iloc[0]
     for name in row.index.drop(["curve", "layers", "settings"]):
         print(f"{name:12} {row[name]}")
     print()
@@ -140,8 +97,7 @@ def evaluate(args: argparse.Namespace) -> None:
     """
     from .evaluation import evaluate
 
-    row = _one(args.key)
-    for name, value in evaluate(row["key"]).items():
+    for name, value in evaluate(_one(args.key)["key"].iloc[0]).items():
         print(f"{name:10} {value:.4f}" if name == "loss" else f"{name:10} {value:.2f}")
 
 
@@ -171,25 +127,6 @@ def check(args: argparse.Namespace) -> None:
     )
     print(*verdict.lines(), sep="\n")
     print(f"open {page}")
-
-
-def publish(args: argparse.Namespace) -> None:
-    """Copy finished records, without weights, into the book or another folder; what is there stays.
-
-    Without words, into the book go the runs that params/*/paper.yaml plan, into another folder all finished runs.
-    The runs of the profiles quick and smoke never go into the book, which trains them live.
-    """
-    from .publish import publish, tell
-
-    tell(publish(args.words, args.to, replace=args.replace))
-
-
-def import_(args: argparse.Namespace) -> None:
-    """Take records, and runs under way, from another machine into this machine's store; what is here stays."""
-    from .intake import take
-    from .publish import tell
-
-    tell(take(args.folder))
 
 
 def data_list(args: argparse.Namespace) -> None:
@@ -225,8 +162,9 @@ def data_verify(args: argparse.Namespace) -> None:
 def bench(args: argparse.Namespace) -> None:
     """Measure our speed beside that of a plain loop; the report's page Performance shows the record.
 
-    Cases: ceiling, step, pipeline, epoch, evaluation, masks, memory, moves, flight, scaling, table, and precision,
-    which trains many networks and is measured only when named. A case that is measured again replaces its own rows.
+    Cases: ceiling, step, pipeline, epoch, evaluation, masks, memory, moves, flight, scaling, table, and two that take
+    long and are measured only when named: store, fifty thousand records, and precision, which trains many networks. A
+    case that is measured again replaces its own rows.
     """
     from .bench import bench, compact, publish
 

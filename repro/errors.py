@@ -9,8 +9,26 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
+LONGEST = 2000  # characters of an error, which may quote what a stranger wrote
+
+
 class ReproError(Exception):
     """A mistake in the input or the surroundings, told in one line; the command line exits with 2."""
+
+    def __init__(self, text: object = "") -> None:
+        """Keep the text as one line of at most LONGEST characters that a terminal only shows."""
+        super().__init__(line(text))
+
+
+def line(text: object) -> str:
+    """Spell a text that may hold a stranger's words as one line: blanks for line ends, escapes for what is no sign."""
+    plain = str(text)
+    plain = plain if len(plain) <= LONGEST else plain[: LONGEST - 3] + "..."
+    return "".join(c if c.isprintable() or c == "\xa0" else " " if c.isspace() else _escape(c) for c in plain)
+
+
+def _escape(sign: str) -> str:
+    return sign.encode("unicode_escape").decode()
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

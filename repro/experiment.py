@@ -10,15 +10,15 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
-from . import checkpoint, files, measure, record
+from . import checkpoint, files, measure, record, seals
 from .data import Data
 from .errors import ReproError
 from .facts import head, measured
-from .keeping import keepers, kept, masks_file, snapshots_in, under_way, weights_file
+from .keeping import keepers, kept, masks_file, mend, snapshots_in, under_way, weights_file
 from .lineage import unchecked
 from .masks import Masks, Ticket, texts
 from .materials import (
@@ -38,6 +38,7 @@ from .tickets import ticket_of
 from .train import Report, Stopped, train
 
 Stop = Callable[[], bool]
+T = TypeVar("T")
 
 
 class _Made:
@@ -55,11 +56,34 @@ class _Made:
             )
         return record.folder(of.key())
 
+    def _kept(
+        self,
+        of: Settings,
+        after: Moment | None,
+        key: str,
+        name: Callable[[Path, Moment | None], Path],
+        load: Callable[[Path], T],
+    ) -> T:
+        """Read what a run has kept; the run is made again if that is damaged."""
+
+        def path() -> Path:
+            found = name(self._folder(of, *([] if after is None else [after])), after)
+            if not found.exists():
+                raise ReproError(f"ticket.{key}: the run before, {of.key()}, ended before {after}; lower it")
+            return found
+
+        try:
+            return load(path())
+        except seals.DamagedError:
+            folder = record.folder(of.key())
+            with files.lock(folder / "lock"):
+                mend(folder)
+            return load(path())
+
     def weights(self, of: Settings, after: Moment | None = None) -> dict[str, torch.Tensor]:
-        path = weights_file(self._folder(of) if after is None else self._folder(of, after), after)
-        if not path.exists():
-            raise ReproError(f"ticket.rewind: the run before, {of.key()}, ended before {after}; lower it")
-        return checkpoint.load_tensors(path)[0]
+        return self._kept(
+            of, after, "rewind", weights_file, lambda p: checkpoint.load_tensors(p, own=True)[0]
+        )
 
     def start(self, of: Settings) -> Mapping[str, torch.Tensor]:
         return (
@@ -69,10 +93,7 @@ class _Made:
         )
 
     def masks(self, of: Settings, after: Moment | None = None) -> Masks:
-        path = masks_file(self._folder(of) if after is None else self._folder(of, after), after)
-        if not path.exists():
-            raise ReproError(f"ticket.after: the run before, {of.key()}, ended before {after}; lower it")
-        return Masks.load(path)
+        return self._kept(of, after, "after", masks_file, lambda path: Masks.load(path, own=True))
 
     def pause(self) -> None:
         if self.stop():
@@ -100,6 +121,8 @@ def run(
 ) -> dict[str, Any]:
     """Train one run, unless its record is there already, and give the record.
 
+    What is damaged of it, by its checksum, is set aside and named on standard error, and made again.
+
     Args:
         s: the run.
         weights: insist on the trained weights, which published records lack, and tickets unless asked.
@@ -115,7 +138,7 @@ def run(
     folder = record.folder(s.key())
 
     def made() -> bool:
-        return kept(s, snapshots) if weights else record.find(s.key()) is not None
+        return record.find(s.key()) is not None and (not weights or kept(s, snapshots))
 
     if not made():
         with files.lock(folder / "lock"):
@@ -136,6 +159,7 @@ def _train_and_record(
     keep: bool,
 ) -> None:
     record.begin(s.key(), s.changed())
+    mend(folder)
     began, where, data = datetime.now(UTC), device(), data_of(s)
     keep_memory()
     measure.reset_peak_memory(where)
@@ -143,7 +167,7 @@ def _train_and_record(
     snapshots = sorted(
         {*snapshots, *snapshots_in(folder)}, key=str
     )  # those there belong to the same training again
-    past = under_way(folder, resume, snapshots)
+    past = under_way(folder, resume, snapshots, s.sparse.active)
     precision = past.get("precision") or precision_for(s, data, where)
     with threads(past.get("threads") or threads_for(s, data, offered)):
         model, masks, notes = _start(s, data, held if past else None, stop)

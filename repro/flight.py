@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 
@@ -14,9 +15,12 @@ from . import files, measure, paths
 from .batches import first_batch, shapes
 from .captured import Captured, cuda_graph
 from .data import Data
+from .errors import ReproError
 from .materials import data_of, device, network, precision_for, total_macs
 from .settings import Settings
+from .text import sized
 
+LIMIT = 2**20  # bytes of the file that keeps what was measured
 LADDER = (1, 2, 4, 8, 16)
 WORTH = 1.05  # more in flight must bring this factor, or the smaller number is kept
 SPARE = 0.8  # share of the free memory that steps may take: evaluation and tickets need some, too
@@ -37,11 +41,20 @@ def number(runs: Sequence[Settings]) -> int:
     data = data_of(largest)
     name = _name(largest, data, where)
     path = paths.build() / "flight.json"
-    known: dict[str, dict[str, float]] = json.loads(path.read_text()) if path.exists() else {}
+    known = _known(path)
     if name not in known:
         known[name] = {str(n): rate for n, rate in rates(largest, data, where).items()}
         files.write(path, json.dumps(known, indent=1, sort_keys=True) + "\n")
     return best({int(n): rate for n, rate in known[name].items()})
+
+
+def _known(path: Path) -> dict[str, dict[str, float]]:
+    """Read what was measured before; what of it is damaged is measured again."""
+    try:
+        found = json.loads(sized(path, LIMIT))
+        return {k: v for k, v in found.items() if v and all(int(n) > 0 and rate >= 0 for n, rate in v.items())}
+    except (ReproError, ValueError, AttributeError, TypeError, RecursionError):
+        return {}
 
 
 def _name(s: Settings, data: Data, where: torch.device) -> str:

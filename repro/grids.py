@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from . import paths
 from .errors import ReproError, pick
 from .recipes import RECIPES
 from .settings import Settings, merge, parse, section_types, unique
-from .text import load, nest
+from .text import load, nest, sized
 
 LIMIT = 100_000  # runs in one file; more is surely a slip
+SIZE = 2**18  # bytes of a file; the longest of ours has a twentieth, and reading that much takes seconds
 
 
 def is_file_name(word: str) -> bool:
@@ -27,17 +27,16 @@ def read(file: str | Path) -> dict[str, Any]:
     """Read a parameter file; raise ReproError with one line if it is missing, not YAML or not a mapping."""
     path = Path(file)
     try:
-        content = load(path.read_text(encoding="utf-8"))
+        path.stat()
+        content = load(sized(path, SIZE).decode())
     except OSError as error:
         raise ReproError(
             f"{path}: {(error.strerror or 'unreadable').lower()}; give the path of a parameter file"
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" line {mark.line + 1}" if mark else ""
-        raise ReproError(
-            f"{path}:{where} not valid YAML: {getattr(error, 'problem', None) or error}"
-        ) from None
+    except UnicodeDecodeError as error:
+        raise ReproError(f"{path}: not valid YAML: {error}") from None
+    except ReproError as error:
+        raise ReproError(f"{path}: {error}") from None
     if not isinstance(content, dict):
         raise ReproError(f"{path}: expected a mapping with a key `runs`, got {type(content).__name__}")
     return content
@@ -66,6 +65,8 @@ def _axes(grid: Mapping[str, Any]) -> list[tuple[tuple[str, ...], list[Any]]]:
 
 def _points(grid: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
     axes = _axes(grid)
+    if math.prod(len(v) for _, v in axes) > LIMIT:
+        raise ReproError(f"more than {LIMIT} runs; split the grid")
     for values in itertools.product(*(v for _, v in axes)):
         point = {k: dict(v) if isinstance(v, Mapping) else v for k, v in grid.items()}
         for (place, _), v in zip(axes, values, strict=True):

@@ -10,6 +10,7 @@ from typing import Any
 from . import files, paths, record, underway, vet
 from .checkpoint import read_about
 from .errors import ReproError
+from .keeping import mend
 from .progress import Waiting
 from .publish import names, same
 from .settings import Settings
@@ -107,11 +108,12 @@ def _take(item: Path, taken: Taken) -> None:
 
 def _keep_record(found: Mapping[str, Any], s: Settings, taken: Taken) -> list[str]:
     folder = record.folder(s.key())
-    if (folder / "DONE").exists():
-        return taken.here if same(folder / "record.json", found) else taken.ours
+    if ours := record.mine(s.key()):
+        return taken.here if same(ours, found) else taken.ours
     with files.lock(folder / "lock", wait=False):
-        if (folder / "DONE").exists():  # another process may have made it meanwhile
-            return taken.here if same(folder / "record.json", found) else taken.ours
+        if ours := record.mine(s.key()):  # another process may have made it meanwhile
+            return taken.here if same(ours, found) else taken.ours
+        mend(folder)
         record.begin(s.key(), s.changed())
         record.finish(s.key(), found)
         for part in ("checkpoint", "masks"):
@@ -126,6 +128,7 @@ def _keep_under_way(item: Path, s: Settings, step: int, taken: Taken) -> list[st
     if record.find(s.key()):
         return taken.here
     with files.lock(folder / "lock", wait=False):
+        mend(folder)
         if record.find(s.key()) or _further(checkpoint, step):
             return taken.here
         checkpoint.unlink(missing_ok=True)

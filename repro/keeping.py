@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import checkpoint, record
+from . import checkpoint, record, seals
 from .errors import ReproError
 from .parts import Moment, steps_of
 from .settings import Settings
@@ -56,25 +56,49 @@ def snapshots_in(folder: Path) -> list[Moment]:
 
 
 def kept(s: Settings, snapshots: Iterable[Moment] = ()) -> bool:
-    """Tell whether the trained weights of a run are here, those after each of some epochs, and its masks.
+    """Tell whether a run is finished and its trained weights are here, those after each of some epochs, and its masks.
 
     Masks that change are kept with the weights of each moment, others only once. A run that diverged has no later
-    ones, and does not get them by another training.
+    ones, and does not get them by another training. A file that is cut short or of another run is not here; its
+    checksum is verified where it is read.
     """
-    folder, changing = record.folder(s.key()), s.sparse.active
+    folder, changing, made = record.folder(s.key()), s.sparse.active, record.find(s.key())
     dense = s.ticket.score is None and not changing
-    if not weights_file(folder).exists() or not (dense or masks_file(folder).exists()):
+    if made is None or not _whole(weights_file(folder)) or not (dense or _whole(masks_file(folder))):
         return False
     files = (weights_file, masks_file) if changing else (weights_file,)
-    return all(file(folder, n).exists() for n in snapshots for file in files) or not _finished(folder)
+    there = all(_whole(file(folder, n)) for n in snapshots for file in files)
+    return there or record.read(made)["status"] != "done"
 
 
-def _finished(folder: Path) -> bool:
-    return record.read(folder / "record.json")["status"] == "done" if (folder / "DONE").exists() else True
+def _whole(path: Path) -> bool:
+    try:
+        return bool(seals.glance(path, own=True))
+    except seals.DamagedError:
+        return False
 
 
-def under_way(folder: Path, resume: Path, snapshots: Sequence[Moment]) -> dict[str, Any]:
-    """Read what a checkpoint knows of its run; one that is past a snapshot which is missing is dropped."""
+def mend(folder: Path) -> None:
+    """Set aside, and name on standard error, the files of a run that are damaged; the caller holds its lock."""
+    made = folder / "record.json"
+    for path in [*([made] if made.exists() else []), *sorted(folder.glob("*.safetensors"))]:
+        try:
+            record.read(path) if path == made else seals.check(path, own=True)
+        except seals.DamagedError as error:
+            seals.set_aside(path, error)
+    if not made.exists():
+        (folder / "DONE").unlink(missing_ok=True)
+
+
+def under_way(folder: Path, resume: Path, snapshots: Sequence[Moment], changing: bool) -> dict[str, Any]:
+    """Read what a checkpoint knows of its run; one that is past a snapshot which is missing is dropped.
+
+    Args:
+        folder: of the run.
+        resume: its checkpoint, which may be missing.
+        snapshots: after which the weights, and masks, are wanted.
+        changing: the masks change while the run is trained.
+    """
     past = checkpoint.read_about(resume) if resume.exists() else {}
     done = len(past.get("curve", ()))
     passed = [
@@ -82,7 +106,8 @@ def under_way(folder: Path, resume: Path, snapshots: Sequence[Moment]) -> dict[s
         for n in snapshots
         if (n <= done if isinstance(n, int) else (steps_of(n) or 0) <= past.get("step", 0))
     ]
-    if any(not weights_file(folder, n).exists() for n in passed):
+    files = (weights_file, masks_file) if changing else (weights_file,)
+    if any(not file(folder, n).exists() for n in passed for file in files):
         resume.unlink()
         return {}
     return past

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
-from . import files
+from . import files, seals
 from .errors import ReproError, nearest
 from .models import Layer
 
@@ -148,25 +148,34 @@ class Masks(Mapping[str, Tensor]):
 
         Args:
             path: the file, replaced if it exists.
-            metadata: texts to store beside the masks; the key "layers" is taken (it holds the layer order).
+            metadata: texts to store beside the masks; the keys "layers" (it holds the
+                layer order), "name" and "sha256" are taken.
         """
         texts = {**(metadata or {}), "layers": json.dumps(list(self))}
         tensors = {name: mask.cpu().contiguous() for name, mask in self.items()}
-        files.write(Path(path), serialise(tensors, texts))
+        files.write(Path(path), seals.seal(serialise(tensors, texts), Path(path)))
 
     @classmethod
-    def load(cls, path: str | Path) -> Masks:
-        """Read what `save` wrote, in layer order.
+    def load(cls, path: str | Path, *, own: bool = False) -> Masks:
+        """Read what `save` wrote, in layer order, after its checksum was verified, if it has one.
+
+        Args:
+            path: the file.
+            own: refuse a file that was written under another name.
 
         Raises:
-            ReproError: the file is missing or is no such file.
+            DamagedError: the file is missing, damaged or no such file.
         """
         try:
+            seals.check(Path(path), own=own)
             with safe_open(path, framework="pt") as file:
                 order = json.loads((file.metadata() or {}).get("layers", "null")) or list(file.keys())
+                if not isinstance(order, list) or not all(isinstance(name, str) for name in order):
+                    raise ValueError("its layers are not named")
                 return cls({name: file.get_tensor(name) for name in order})
-        except (OSError, SafetensorError, ValueError) as error:
-            raise ReproError(f"masks: cannot read {path}: {error}; remove it and prune again") from None
+        except (OSError, SafetensorError, ValueError, RecursionError, ReproError) as error:
+            why = str(error).removeprefix(f"{path}: ").partition("; ")[0]
+            raise seals.DamagedError(f"masks: cannot read {path}: {why}; remove it and prune again") from None
 
     @classmethod
     def ones(cls, layers: Iterable[Layer]) -> Masks:

@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import pandas as pd
-import torch
 
 from . import files, flight, paths, record
 from . import track as curves
 from .data.store import require
+from .engine.job import Engine, Event, Job, Todo, reason
+from .engine.queue import Fate, Queue
 from .errors import ReproError
 from .facts import head, method_of
 from .keeping import kept, moments
 from .lineage import Need, needs
 from .materials import device
 from .parts import Moment
-from .progress import Waiting
+from .progress import Board, Look
 from .settings import Settings, unique
-from .workers import Event, Job, lanes
+from .workers import lanes, watched
 
-Todo = dict[str, Job]
+USUAL = Engine()
 
 
 def plan(runs: Sequence[Settings], weights: bool = False, snapshots: Sequence[str] = ()) -> Todo:
@@ -84,33 +83,30 @@ def _alarm(seconds: float | None, stop: Event) -> Iterator[None]:
             timer.cancel()
 
 
-def _each(todo: Todo, workers: int, budget: float | None) -> Iterator[tuple[str, Callable[[], str]]]:
+def _each(
+    todo: Todo,
+    workers: int | None,
+    budget: float | None,
+    engine: Engine = USUAL,
+    watch: Callable[[Look], None] = lambda look: None,
+) -> Iterator[tuple[str, Fate]]:
     """Make everything, prerequisites before what needs them; yield each key with the function that gives its fate.
 
-    Where the GPU's memory does not suffice, fewer are in flight from then on, and the run starts again.
+    Args:
+        todo: what to make.
+        workers: runs in flight; None leaves it to an engine that is not the usual one.
+        budget: seconds after which everything under way is saved.
+        engine: what makes the runs.
+        watch: given the function that says how things stand.
     """
-    cores = os.cpu_count() or 1
-    with lanes(device().type, workers) as (submit, stop), _alarm(budget, stop):
-        running: dict[Future[str], str] = {}
-        waiting = dict(todo)
-        blockers = {k: {need.settings.key() for need in needs(job.settings)} for k, job in todo.items()}
-        while running or (waiting and not stop.is_set()):
-            for key in _ready(waiting, blockers, running.values())[: max(0, workers - len(running))]:
-                if not stop.is_set():
-                    share = max(1, cores // min(workers, len(waiting) + len(running)))
-                    running[submit(waiting.pop(key)._replace(threads=share))] = key
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                key = running.pop(future)
-                if isinstance(future.exception(), torch.OutOfMemoryError) and workers > 1:
-                    workers -= 1
-                    waiting[key] = todo[key]
-                else:
-                    yield key, future.result
-
-
-def _ready(waiting: Todo, blockers: Mapping[str, set[str]], running: Iterable[str]) -> list[str]:
-    unfinished = {*waiting, *running}
-    return [key for key in waiting if blockers[key].isdisjoint(unfinished)]
+    kind, cores = device().type, os.cpu_count() or 1
+    chosen = (
+        lanes(kind, workers or 1) if engine == USUAL else watched(kind, workers, engine, [*todo.values()])
+    )
+    with chosen as making, _alarm(budget, making.stop):
+        queue = Queue(todo, making, making.room or {"": workers or 1}, cores, engine.timeout)
+        watch(queue.view)
+        yield from queue.each()
 
 
 def run_all(
@@ -122,6 +118,7 @@ def run_all(
     track: str | None = None,
     weights: bool = False,
     snapshots: Sequence[str] = (),
+    engine: Engine = USUAL,
 ) -> pd.DataFrame:
     """Train what is missing of `runs` and give one table row for each; one that fails does not stop the others.
 
@@ -134,10 +131,10 @@ def run_all(
         track: "tensorboard" or "wandb": write the curves of all runs, those under way epoch by epoch.
         weights: keep the trained weights, of tickets too; a finished run without them is trained again.
         snapshots: with `weights`, keep those after these moments too, e.g. ["2", "500it", "every10"].
+        engine: what makes the runs: this machine's cores or GPU as `workers` says, some of its GPUs, a cluster.
 
     Raises:
-        ReproError: when data, or the library to track with, are missing, a worker died, or the build folder
-            cannot be written.
+        ReproError: when data, or a library asked for, are missing, or the build folder cannot be written.
     """
     if track:
         curves.require(track)
@@ -147,37 +144,34 @@ def run_all(
         if train
         else {}
     )
-    ended = _train(todo, workers, budget) if todo else {}
+    ended = _train(todo, workers, budget, engine) if todo else {}
     if track:
         curves.catch_up(track, ((s, record.read(path)) for s in runs if (path := record.find(s.key()))))
     frame = table(runs)
-    for key, (status, reason) in ended.items():
-        frame.loc[frame["key"] == key, ["status", "reason"]] = [status, reason]
+    for key, (status, why) in ended.items():
+        frame.loc[frame["key"] == key, ["status", "reason"]] = [status, why]
     return frame
 
 
-def _train(todo: Todo, workers: int | None, budget: float | None) -> dict[str, tuple[str, str | None]]:
+def _train(
+    todo: Todo, workers: int | None, budget: float | None, engine: Engine = USUAL
+) -> dict[str, tuple[str, str | None]]:
     """Train, showing progress; give status and reason of those that failed or were stopped, by key."""
     files.check_writable(paths.build())
-    ended = _without_data(todo)
+    ended = _without_data(todo) if engine.kind == "local" else {}
     todo = {key: job for key, job in todo.items() if key not in ended}
-    workers = workers or flight.number([job.settings for job in todo.values()])
-    with Waiting("training", len(todo)) as waiting:
-        done = 0
-        for key, fate in _each(todo, min(workers, len(todo)), budget):
+    if engine == USUAL:
+        workers = min(workers or flight.number([job.settings for job in todo.values()]), len(todo))
+    with Board("training", len(todo)) as board:
+        for key, fate in _each(todo, workers, budget, engine, board.watch):
             try:
                 status = fate()
-            except (ReproError, torch.OutOfMemoryError) as error:
+            except Exception as error:  # one that fails does not stop the others
                 status = "failed"
-                ended[key] = status, _reason(error)
-            except BrokenProcessPool:
-                raise ReproError(
-                    "a worker died, perhaps for want of memory; the same command goes on"
-                ) from None
+                ended[key] = status, reason(error, key)
             if status == "stopped":
                 ended[key] = status, "the time was up; the same command goes on"
-            done += status != "stopped"
-            waiting.update(done, f"{method_of(todo[key].settings)} {status}")
+            board.tell(f"{method_of(todo[key].settings)} {status}")
     return ended
 
 
@@ -195,12 +189,6 @@ def _without_data(todo: Todo) -> dict[str, tuple[str, str | None]]:
     if len(ended) == len(todo):
         raise next(iter(lacking.values()))
     return ended
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, torch.OutOfMemoryError):
-        return "one run alone does not fit into the GPU's memory; lower optim.batch or take a smaller network"
-    return str(error)
 
 
 def table(runs: Sequence[Settings]) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from . import paths, record, vet
+from . import paths, record, seals, vet
 from .errors import ReproError
 from .files import write
 from .grids import is_file_name, plan
@@ -150,7 +150,7 @@ def _one(key: str, path: Path, made: Published, replace: bool) -> None:
         (made.there if same(place, ours) else made.differ).append(key)
         return
     _writable(made.to)
-    write(place, text(ours))
+    write(place, text(seals.sealed(ours)))
     made.written.append(key)
 
 

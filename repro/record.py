@@ -1,71 +1,39 @@
 """Records: what is kept of a run, where, and how it is read back as one tidy table. Imports no torch.
 
 A run's folder holds `settings.yaml` (enough to repeat it), `record.json` (everything measured), `DONE` (written
-last: without it the run does not count) and, for dense networks, the weights that tickets are made from.
+last: without it the run does not count) and, for dense networks, the weights that tickets are made from. A record
+whose checksum is wrong counts as not there.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import platform
-import subprocess
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import yaml
 
-from . import paths
+from . import index, paths, seals
 from .errors import ReproError
 from .files import write
-from .naming import density, method
+from .naming import method as method
+from .provenance import environment as environment
+from .provenance import installed as installed
+from .rows import COLUMNS as COLUMNS
+from .rows import HEAVY, light, packed
+from .rows import frame as frame
+from .rows import row as row
+from .text import sized
 
 FORMAT = 1
-COLUMNS = [
-    "key",
-    "status",
-    "reason",
-    "data",
-    "model",
-    "width",
-    "method",
-    "check",
-    "density",
-    "realised",
-    "seed",
-    "epochs",
-    "accuracy",
-    "best",
-    "top5",
-    "collapsed",
-    "overlap",
-    "overlap_expected",
-    "effective",
-    "dead",
-    "units",
-    "params",
-    "flops_ratio",
-    "train_flops_ratio",
-    "train_flops_counted",
-    "explored",
-    "validation",
-    "train_loss",
-    "seconds",
-    "memory_mb",
-    "device",
-    "precision",
-    "commit",
-    "when",
-    "command",
-    "path",
-    "curve",
-    "layers",
-    "settings",
-]
+LIMIT = 32 * 2**20  # bytes; the record of a run of 1000 epochs takes less than one hundredth
+_SOUND: dict[Path, tuple[int, ...]] = {}  # verified in this process: path, and inode, size and time of change
 
 
 def folder(key: str) -> Path:
@@ -81,7 +49,8 @@ def begin(key: str, settings: Mapping[str, Any]) -> None:
 
 def finish(key: str, record: Mapping[str, Any]) -> None:
     """Write a run's record, then the marker that makes it count."""
-    write(folder(key) / "record.json", json.dumps(_finite(record), indent=1) + "\n")
+    plain = json.loads(json.dumps(_finite(record)))
+    write(folder(key) / "record.json", json.dumps(seals.sealed(plain), indent=1) + "\n")
     write(folder(key) / "DONE", "")
 
 
@@ -100,141 +69,153 @@ def stores() -> tuple[Path, ...]:
 
 
 def find(key: str) -> Path | None:
-    """Locate the record of a finished run, here or published; None when there is none."""
-    mine, published = stores()
-    if (mine / key / "DONE").exists():
-        return mine / key / "record.json"
-    return published / f"{key}.json" if (published / f"{key}.json").exists() else None
+    """Locate the sound record of a finished run, here or published; None when there is none.
+
+    A damaged record is named on standard error and counts as not there.
+    """
+    published = stores()[1] / f"{key}.json"
+    return mine(key) or (published if published.exists() and _sound(published) else None)
+
+
+def mine(key: str) -> Path | None:
+    """Locate the sound record of a run that was finished on, or brought to, this machine."""
+    path = stores()[0] / key / "record.json"
+    return path if path.with_name("DONE").exists() and _sound(path) else None
+
+
+def _sound(path: Path) -> bool:
+    if _SOUND.get(path) == _stamp(path):
+        return True
+    try:
+        read(path)
+    except seals.DamagedError as error:
+        seals.warn(str(error))
+        return False
+    return True
+
+
+def _stamp(path: Path) -> tuple[int, ...] | None:
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Read one record; raise ReproError with one line when it is damaged."""
+    """Read one record, and verify its checksum, if it has one, unless this process did so before.
+
+    Raises:
+        DamagedError: with one line, when it is damaged, of another format, or of another run than its name says.
+    """
+    stamp = _stamp(path)
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(record, dict) or record.get("format") != FORMAT or "key" not in record:
+        record = json.loads(sized(path, LIMIT))
+        if not isinstance(record, dict) or record.get("format") != FORMAT:
             raise ValueError("not a record of this version")
-    except (OSError, ValueError) as error:
-        raise ReproError(f"{path}: damaged record ({error}); remove it and run again") from None
+        if not isinstance(record.get("key"), str) or not isinstance(record.get("settings", {}), dict):
+            raise ValueError("without a key, or its settings are none")
+        if record["key"] != (path.parent.name if path.name == "record.json" else path.stem):
+            raise ValueError("of another run")
+        if stamp is None or _SOUND.get(path) != stamp:
+            seals.opened(record)
+    except (ReproError, ValueError, RecursionError) as error:
+        raise _damaged(path, error) from None
+    if stamp:
+        _SOUND[path] = stamp
+    record.pop(seals.SUM, None)
     return record
 
 
-def row(
-    settings: Mapping[str, Any], record: Mapping[str, Any] | None, path: Path | None = None
-) -> dict[str, Any]:
-    """Make the table row of a run from its settings and, once it is there, its record."""
-    s, r = settings, record or {}
-    accuracy, environment = r.get("accuracy", {}), r.get("environment", {})
-    return {
-        "data": s["data"]["name"],
-        "model": s["model"]["name"],
-        "width": s["model"].get("width", 1.0),
-        "method": method(s),
-        "check": s["check"]["name"],
-        "density": r.get("density") if (ends := density(s)) is None else ends,
-        "seed": s["seed"],
-        "epochs": round(s["optim"]["epochs"] * s["optim"].get("multiplier", 1)),
-        "status": r.get("status", "missing"),
-        "reason": r.get("reason"),
-        "realised": r.get("density"),
-        "accuracy": accuracy.get("final"),
-        "best": accuracy.get("best"),
-        "top5": accuracy.get("top5"),
-        **_masks(r),
-        "params": r.get("params"),
-        **_costs(r.get("flops", {})),
-        "explored": (r.get("sparse") or {}).get("explored"),
-        "validation": accuracy.get("validation"),
-        "train_loss": (r.get("curve", {}).get("train_loss") or [None])[-1],
-        "seconds": r.get("seconds", {}).get("total"),
-        "memory_mb": r.get("memory_mb"),
-        "device": environment.get("device"),
-        "precision": environment.get("precision"),
-        "commit": environment.get("commit"),
-        "when": r.get("when"),
-        "command": r.get("command"),
-        "path": str(path) if path else None,
-        "curve": r.get("curve"),
-        "layers": r.get("layers"),
-        "settings": dict(s),
-    }
+def _damaged(path: Path, why: object) -> seals.DamagedError:
+    published = paths.records() in path.parents
+    mend = (
+        f"ignored: `git checkout -- {path}` brings it back"
+        if published
+        else "it counts as not done: run it again"
+    )
+    return seals.DamagedError(f"{path}: damaged record ({why}); {mend}")
 
 
-def _masks(r: Mapping[str, Any]) -> dict[str, Any]:
-    overlap, layers = r.get("overlap") or {}, r.get("layers") or []
-    return {
-        "collapsed": sum(layer["kept"] == 0 for layer in layers) if layers else None,
-        "overlap": overlap.get("value"),
-        "overlap_expected": overlap.get("expected"),
-        "effective": _total(layers, "effective", of="total"),
-        "dead": _total(layers, "dead"),
-        "units": _total(layers, "units"),
-    }
+def load(*folders: Path, full: bool = False) -> pd.DataFrame:
+    """Tabulate all finished records below the folders, one row per run.
 
+    Damaged records are named on standard error and left out. Rows come from an index of what the files say, so that
+    only new and changed files are read.
 
-def _costs(flops: Mapping[str, Any]) -> dict[str, Any]:
-    names = {
-        "flops_ratio": "ratio",
-        "train_flops_ratio": "train_ratio",
-        "train_flops_counted": "train_counted",
-    }
-    return {column: flops.get(name) for column, name in names.items()}
-
-
-def _total(layers: Sequence[Mapping[str, Any]], name: str, of: str | None = None) -> float | None:
-    """Add up a count over layers, as a share of another if `of` names one; None if a record does not have it."""
-    if not layers or any(layer.get(name) is None for layer in layers):
-        return None
-    return sum(layer[name] for layer in layers) / (sum(layer[of] for layer in layers) if of else 1)
-
-
-def frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """Bring rows into the one table that every page reads."""
-    table = pd.DataFrame(list(rows), columns=COLUMNS)
-    numbers = ["realised", *COLUMNS[COLUMNS.index("accuracy") : COLUMNS.index("device")]]
-    table[numbers] = table[numbers].astype(float)
-    return table
-
-
-def load(*folders: Path) -> pd.DataFrame:
-    """Read all finished records below the folders (default: this machine's and the published), one row per run."""
-    found: dict[str, dict[str, Any]] = {}
+    Args:
+        folders: by default this machine's runs and the published records.
+        full: with the columns of whole structures, `rows.HEAVY`, for which every file is read; see `details`.
+    """
+    found: dict[str, tuple[Path, tuple[Any, ...]]] = {}
     for store in folders or stores():
-        files = [p.with_name("record.json") for p in sorted(store.glob("*/DONE"))]
-        for path in [*files, *sorted(store.glob("*.json"))]:
-            record = read(path)
-            found.setdefault(record["key"], {"key": record["key"]} | row(record["settings"], record, path))
-    return frame(found.values())
+        for name, fault, *values in _indexed(store):
+            if fault:
+                seals.warn(fault)
+            else:
+                found.setdefault(values[0], (_path(store, name), tuple(values)))
+    table = light([values for _, values in found.values()], [str(path) for path, _ in found.values()])
+    return details(table) if full else table
 
 
-@cache
-def environment() -> dict[str, Any]:
-    """Describe where a run happens: versions, machine, commit (with a + when the tree has changes)."""
-    names = ("repro-jackpot", "torch", "torchvision", "numpy")
-    return {
-        "python": platform.python_version(),
-        "versions": {name: installed(name) for name in names},
-        "system": platform.system(),
-        "machine": platform.machine(),
-        "commit": _commit(),
-    }
+def faults(*, deep: bool = False) -> list[str]:
+    """Say of each damaged record, here and published, what is wrong with it, and after a semicolon what to do.
+
+    Args:
+        deep: read every file, also those that have not changed since they were last read.
+    """
+    found = [(_path(store, name), fault) for store in stores() for name, fault, *_ in _indexed(store)]
+    told = [fault for _, fault in found if fault]
+    for path, fault in found if deep else ():
+        if not fault:
+            try:
+                read(path)
+            except seals.DamagedError as error:
+                told.append(str(error))
+    return told
 
 
-def installed(name: str) -> str | None:
-    """Give the version of an installed package, None if it is not there."""
+def _indexed(store: Path) -> list[index.Row]:
+    return index.synced(store, _listed(store), partial(_packed, store))
+
+
+def details(table: pd.DataFrame) -> pd.DataFrame:
+    """Add the columns `curve`, `layers` and `settings` to rows of a table, read from the files that `path` names."""
+    read_now = [read(Path(path)) if isinstance(path, str) else {} for path in table["path"]]
+    return table.assign(
+        **{name: pd.Series([r.get(name) for r in read_now], table.index, object) for name in HEAVY}
+    )
+
+
+def _listed(store: Path) -> dict[str, index.Stamp]:
+    """List what records a folder has: run folders that are DONE, and single files; with size and time of change."""
+    found: dict[str, index.Stamp] = {}
+    with suppress(OSError), os.scandir(store) as entries:
+        for entry in entries:
+            path = entry.path
+            if entry.is_dir():
+                if not os.access(f"{path}/DONE", os.F_OK):
+                    continue
+                path = f"{path}/record.json"
+            elif not entry.name.endswith(".json"):
+                continue
+            try:
+                facts = os.stat(path)  # noqa: PTH116 - a Path for each of many files takes as long as all else
+                found[entry.name] = facts.st_size, facts.st_mtime_ns
+            except OSError:
+                found[entry.name] = -1, 0
+    return found
+
+
+def _path(store: Path, name: str) -> Path:
+    return store / name if name.endswith(".json") else store / name / "record.json"
+
+
+def _packed(store: Path, name: str) -> tuple[Any, ...]:
+    """Read a record that a stranger may have put among the others, and make what the index keeps of it."""
+    path = _path(store, name)
+    found = read(path)
     try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
-
-
-def _commit() -> str | None:
-    def git(*words: str) -> str:
-        return subprocess.run(
-            ["git", *words], cwd=paths.root(), capture_output=True, text=True, check=True
-        ).stdout.strip()
-
-    try:
-        dirty = git("status", "--porcelain", "--", "repro")
-        return git("rev-parse", "--short=12", "HEAD") + ("+" if dirty else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None
+        return packed({"key": found["key"]} | row(found["settings"], found))
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise _damaged(path, repr(error)) from None

@@ -19,6 +19,7 @@ from .parts import Check, Data, Model, Optim, Sparse, Ticket
 from .section import Section, one_line
 from .text import assignments, nest
 
+WORDS = 1000  # characters that tell another run: each may tell a further one, and all are checked
 MEANING = 2  # raised when the meaning of a setting changes, so that old results are not taken for new ones
 
 
@@ -69,7 +70,9 @@ class Settings(BaseModel):
         """
         words = str(getattr(self.ticket, key))
         plain = {k: v for k, v in self.changed().items() if k not in ("ticket", "check", "sparse")}
-        told = nest(assignments(words.split()))
+        if len(words) > WORDS:
+            raise ReproError(f"ticket.{key}: more than {WORDS} characters; tell another run in fewer words")
+        told = nest(assignments(words.split(), files=False))
         score = told.get("ticket", {}).get("score")
         if self.ticket.allocation == "induced" and score and "density" not in UNUSED.get(score, ()):
             told["ticket"] = {"density": self.ticket.density} | told["ticket"]
@@ -191,6 +194,8 @@ def parse(values: Mapping[str, Any]) -> Settings:
         return Settings.model_validate(values)
     except ValidationError as error:
         raise ReproError(one_line(error)) from None
+    except (OverflowError, RecursionError) as error:
+        raise ReproError(f"settings: a number is too large, or one is nested in another ({error})") from None
 
 
 def unique(settings: Iterable[Settings]) -> list[Settings]:

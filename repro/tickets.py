@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import torch
 
-from . import files, paths
+from . import files, paths, seals
 from .adjust import ADJUSTMENTS
 from .checks import DATA_CHECKS, MASK_CHECKS, SCORE_CHECKS
 from .data import Data
@@ -153,7 +153,10 @@ def _masks(s: Settings, data: Data, store: Store) -> Masks:
     path = paths.build() / "tickets" / f"{ticket_key(s)}.safetensors"
     with files.lock(path.with_suffix(".lock")):
         if path.exists():
-            return Masks.load(path)
+            try:
+                return Masks.load(path, own=True)
+            except seals.DamagedError as error:
+                seals.set_aside(path, error)
         first = pretraining(s) if s.ticket.masks_from_run else None
         trained = store.weights(first) if first else None
         if s.ticket.score == "imp":

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
-import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 
-from . import grids
+from . import seals
 from .checkpoint import read_about
 from .data import DATASETS
 from .errors import ReproError
@@ -19,9 +18,11 @@ from .masks import Masks, texts
 from .models import MODELS, prunable
 from .section import one_line
 from .settings import Settings, parse
-from .vet import Amount, Count, Form, Overlap, short, sized
+from .text import load, sized
+from .vet import Amount, Count, Form, Overlap, short
 
 SETTINGS_LIMIT = 2**16  # bytes
+MASKS_LIMIT = 2**20  # bytes beside the masks
 TENSORS_LIMIT = 4 * 2**30
 _OVERLAP = TypeAdapter(Overlap | None)
 _FRESH = TypeAdapter(list[str])
@@ -71,6 +72,7 @@ def check(folder: Path) -> tuple[Settings, int]:
     held = _shapes(folder / "checkpoint.safetensors")
     if {k: v for k, v in held.items() if k.startswith("model.")} != weights or "sums" not in held:
         raise ReproError("its checkpoint is not of the network in its settings.yaml")
+    seals.check(folder / "checkpoint.safetensors", own=True)
     try:
         about = _Progress.model_validate(read_about(folder / "checkpoint.safetensors"))
     except ValidationError as error:
@@ -84,6 +86,8 @@ def check(folder: Path) -> tuple[Settings, int]:
         path = folder / "masks.safetensors"
         if not path.is_file():
             raise ReproError("its masks.safetensors is missing; copy the whole folder")
+        if path.stat().st_size > MASKS_LIMIT + sum(layer.numel for layer in prunable(model, s.ticket.norms)):
+            raise ReproError("its masks are larger than those of the network in its settings.yaml")
         masks = {k: tuple(v.shape) for k, v in Masks.load(path).items()}
         if masks != {layer.name: layer.shape for layer in prunable(model, s.ticket.norms)}:
             raise ReproError("its masks are not of the network in its settings.yaml")
@@ -96,13 +100,13 @@ def check(folder: Path) -> tuple[Settings, int]:
 
 
 def _settings(path: Path) -> Settings:
-    text = sized(path, SETTINGS_LIMIT)
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            raise ReproError("its settings.yaml holds references")
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ReproError(f"its settings.yaml is no YAML ({short(error)})") from None
-    return parse(grids.read(path))
+        found = load(sized(path, SETTINGS_LIMIT).decode(), references=False)
+    except (ReproError, UnicodeDecodeError) as error:
+        raise ReproError(f"its settings.yaml: {short(error)}") from None
+    if not isinstance(found, dict):
+        raise ReproError("its settings.yaml holds no settings")
+    return parse(found)
 
 
 def _shapes(path: Path) -> dict[str, tuple[int, ...]]:

@@ -14,13 +14,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from . import seals
 from .errors import ReproError
 from .facts import head
-from .record import FORMAT
+from .record import FORMAT, LIMIT
 from .section import one_line
 from .settings import Settings, parse
+from .text import sized
 
-RECORD_LIMIT = 32 * 2**20  # bytes; the record of a run of 1000 epochs takes less than one hundredth
+RECORD_LIMIT = LIMIT
 Percent = Annotated[float, Field(ge=0, le=100)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
@@ -110,20 +112,6 @@ class _Record(Form):
         return self
 
 
-def sized(path: Path, limit: int) -> bytes:
-    """Read a plain file of at most `limit` bytes; raise ReproError with the reason if it is none."""
-    try:
-        if not path.is_file():
-            raise ReproError("no plain file")
-        with path.open("rb") as file:
-            raw = file.read(limit + 1)
-    except OSError as error:
-        raise ReproError(f"unreadable ({error.strerror})") from None
-    if len(raw) > limit:
-        raise ReproError(f"larger than {limit / 2**20:g} MiB")
-    return raw
-
-
 def strict_json(text: str, digits: int) -> Any:
     """Read JSON whose numbers are finite, and whole ones of at most so many digits; raise ValueError otherwise."""
 
@@ -146,7 +134,7 @@ def load(path: Path) -> tuple[dict[str, Any], Settings]:
 
     Raises:
         ReproError: the reason, without the path, when the file is unreadable, larger than 32 MiB, not JSON, of
-            another format, incomplete, or when its key or command are not those of its settings.
+            another format, incomplete, when its checksum is wrong, or when its key or command are not those of its settings.
     """
     try:
         text = sized(path, RECORD_LIMIT).decode()
@@ -159,6 +147,7 @@ def load(path: Path) -> tuple[dict[str, Any], Settings]:
         raise ReproError(f"not a record of format {FORMAT}")
     if re.search(r"[<>\x7f-\x9f]|\\u00|\\[bfnrt]", plain):  # pages and terminals show texts as they are
         raise ReproError("markup or control characters in a text")
+    found = seals.opened(found)
     return found, check(found)
 
 

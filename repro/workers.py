@@ -12,57 +12,16 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from multiprocessing.synchronize import Event as ProcessEvent
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
-
-from .experiment import run
-from .parts import Moment
+from .engine.child import on_stream as _on_stream
+from .engine.child import settle
+from .engine.crew import deaf, devices, environment, processes
+from .engine.job import Engine, Event, Job, Lanes, signs_here
+from .engine.job import make as _make
 from .pruners import custom
-from .settings import Settings
-from .track import tracked
-from .train import Stopped
 
-Event = threading.Event | ProcessEvent
-_stop: ProcessEvent | None = None
-_stream = threading.local()
-
-
-class Job(NamedTuple):
-    """A run to make: its settings, whether its weights must be kept and after which epochs, CPU threads, curves."""
-
-    settings: Settings
-    weights: bool = False
-    snapshots: tuple[Moment, ...] = ()
-    threads: int = 1
-    track: str | None = None
-
-
-class Lanes(NamedTuple):
-    """What a context of workers gives: a way to start a run, and the event that asks all runs to stop."""
-
-    submit: Callable[[Job], Future[str]]
-    stop: Event
-
-
-def _make(job: Job, stop: Callable[[], bool]) -> str:
-    try:
-        made = tracked(
-            job.track,
-            job.settings,
-            lambda report: run(
-                job.settings,
-                weights=job.weights,
-                snapshots=job.snapshots,
-                threads_offered=job.threads,
-                stop=stop,
-                report=report,
-            ),
-        )
-        return str(made["status"])
-    except Stopped:
-        return "stopped"
+__all__ = ["Event", "Job", "Lanes", "deaf", "here", "lanes", "processes", "streams", "watched", "workers_of"]
 
 
 @contextmanager
@@ -81,20 +40,7 @@ def here() -> Iterator[Lanes]:
             future.set_exception(error)
         return future
 
-    yield Lanes(submit, stop)
-
-
-@contextmanager
-def processes(n: int) -> Iterator[Lanes]:
-    """Make runs in `n` long-lived processes, so that imports and data are paid for once."""
-    stop = multiprocessing.get_context("spawn").Event()
-    with workers_of(n, stop) as pool:
-
-        def submit(job: Job) -> Future[str]:
-            with deaf():
-                return pool.submit(_work, job)
-
-        yield Lanes(submit, stop)
+    yield Lanes(submit, stop, signs_here)
 
 
 @contextmanager
@@ -103,7 +49,7 @@ def streams(n: int) -> Iterator[Lanes]:
     stop = threading.Event()
     pool = ThreadPoolExecutor(n)
     try:
-        yield Lanes(lambda job: pool.submit(_on_stream, job, stop), stop)
+        yield Lanes(lambda job: pool.submit(_on_stream, job, stop), stop, signs_here)
     finally:
         stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
@@ -116,53 +62,36 @@ def lanes(kind: str, n: int) -> AbstractContextManager[Lanes]:
     return processes(n) if n > 1 else here()
 
 
-def _on_stream(job: Job, stop: threading.Event) -> str:
-    if not hasattr(_stream, "own"):
-        _stream.own = torch.cuda.Stream()
-    with torch.cuda.stream(_stream.own):
-        return _make(job, stop.is_set)
+def watched(kind: str, n: int | None, engine: Engine, jobs: Sequence[Job]) -> AbstractContextManager[Lanes]:
+    """Choose workers that an engine other than the usual one asks for, each in a process that can be killed.
 
+    Args:
+        kind: of the device that this process would use.
+        n: runs in flight; None for what the engine finds best.
+        engine: what was asked for.
+        jobs: what is to be made, at least one.
+    """
+    runs = [job.settings for job in jobs]
+    if engine.kind == "ray":
+        from .engine.cluster import cluster
 
-def _work(job: Job) -> str:
-    return _make(job, _stop.is_set if _stop else lambda: False)
-
-
-def _start_worker(stop: ProcessEvent, pruners: Sequence[custom.Own]) -> None:
-    global _stop
-    _stop = stop
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent asks us to stop; a run is then saved
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    for own in pruners:
-        custom.register(own)
-
-
-def _end_with_parent() -> None:
-    """Leave no orphan that trains on when the parent is killed; its run goes on from the last checkpoint."""
-    parent = multiprocessing.parent_process()
-    if parent:
-        parent.join()
-        os._exit(1)
+        return cluster(engine, n, jobs)
+    if engine.gpus or kind == "cuda":
+        own = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[:1]
+        return devices(engine.gpus or own, engine.per_gpu or n, runs, engine.timeout)
+    return processes(n or os.cpu_count() or 1, engine.timeout)
 
 
 @contextmanager
-def workers_of(n: int, stop: ProcessEvent | None = None) -> Iterator[ProcessPoolExecutor]:
-    """Keep `n` one-thread worker processes inside the block; leaving it asks them to save and stop."""
-    context = multiprocessing.get_context("spawn")
-    stop = stop or context.Event()
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"
-    given = (stop, tuple(custom.OWN.values()))
-    pool = ProcessPoolExecutor(n, mp_context=context, initializer=_start_worker, initargs=given)
-    try:
-        yield pool
-    finally:
-        stop.set()
-        pool.shutdown(wait=True, cancel_futures=True)
-        if before is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = before
+def workers_of(n: int) -> Iterator[ProcessPoolExecutor]:
+    """Keep `n` one-thread worker processes inside the block, for work other than runs."""
+    context, given = multiprocessing.get_context("spawn"), (tuple(custom.OWN.values()),)
+    pool = ProcessPoolExecutor(n, mp_context=context, initializer=settle, initargs=given)
+    with environment({"OMP_NUM_THREADS": "1"}):
+        try:
+            yield pool
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 @contextmanager
@@ -182,16 +111,3 @@ def _interruptible() -> Iterator[Callable[[], bool]]:
         yield asked.is_set
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
-def deaf() -> Iterator[None]:
-    """Start processes that do not hear Ctrl-C from their first moment on: the parent alone hears it and asks them.
-
-    In the parent a Ctrl-C meanwhile is not lost: it waits until the block ends.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

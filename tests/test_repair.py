@@ -19,6 +19,10 @@ from repro.flow import flow
 from repro.masks import Masks
 from repro.models import MODELS, build, prunable
 from repro.repair import dead, repair, repaired_count
+from repro.repair.bounds import fewest
+from repro.repair.choices import columns, takers
+from repro.repair.signals import neurons
+from repro.repair.trace import Traced
 from repro.rng import stream
 
 
@@ -193,7 +197,7 @@ def test_where_the_shortcut_has_weights_either_supplies_and_either_takes():
         masks[name][1] = False
     kept = Masks(masks)
     assert dead(Block(True), kept, (1, 3, 3))["head.weight"] == 1
-    found = outcomes(Block(True), kept, (1, 3, 3), "add", 60)
+    found = outcomes(Block(True), kept, (1, 3, 3), "add", 40)
     assert set(found) == {
         (((name, 1, i, 0, 0),), ()) for name in ("branch.2.weight", "shortcut.weight") for i in (0, 1)
     }
@@ -223,14 +227,112 @@ def test_a_channel_lives_if_one_of_its_features_does():
     assert set(found) == {((("2.weight", 0, j),), ()) for j in range(4, 8)}
 
 
-def shifts(*which: str) -> dict[str, Tensor]:
-    """Keep 1x3 kernels by name of the layer, from "-" (nothing), "<", "=" or ">" for each entry of the weight."""
-    kernels = {"-": "000", "<": "001", "=": "010", ">": "100"}
-    rows = [
-        bits(" ".join(kernels[c] for c in row)).view(len(row.split("/")) if "/" in row else -1, 3)
-        for row in which
-    ]
-    return {f"{i}.weight": row for i, row in enumerate(rows)}
+def row_of_kernels(*kernels: str) -> tuple[nn.Module, dict[str, Tensor]]:
+    """Build 1x3 convolutions and the mean of all pixels; "<", "=" and ">" say where an entry moves a signal, "-" no entry.
+
+    Args:
+        kernels: of each layer one word for each output channel, with one letter for each input channel.
+    """
+    taps = {"-": "000", "<": "001", "=": "010", ">": "100"}
+    model, masks = nn.Sequential(), {}
+    for i, words in enumerate(kernels):
+        weight = torch.stack([bits(" ".join(taps[c] for c in word)) for word in words.split()])[:, :, None]
+        model.append(nn.Conv2d(weight.shape[1], weight.shape[0], (1, 3), padding=(0, 1), bias=False))
+        masks[f"{i}.weight"] = weight
+    model.extend([nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(weight.shape[0], 1)])
+    return model, masks | {f"{len(kernels) + 2}.weight": torch.ones(1, weight.shape[0], dtype=torch.bool)}
+
+
+def test_a_signal_far_from_where_others_lead_on_gets_a_path():
+    # The second channel's signal is at the right end by layer 6, which drops it; what comes later moves all further
+    # to the right, so that only signals at the left end get through, which one more entry there cannot reach
+    model, masks = row_of_kernels("= >", *["=- ->"] * 5, "=- =-", *[">- ->"] * 5)
+    kept, shape = Masks(masks), (1, 1, 8)
+    assert dead(model, kept, shape) == {n: int(0 < i < 7) for i, n in enumerate(masks)} | {"output": 0}
+    for how, seed in itertools.product(("add", "move"), range(10)):
+        after = repair(model, kept, shape, how, stream(seed, "r"))
+        assert silent(model, after, shape) == 0 and 2 < repaired_count(kept, after) < 6
+        assert all((m <= after[n]).all() for n, m in kept.items()) or how == "move"
+
+
+def test_a_signal_that_no_weight_could_lead_on_is_none():
+    model = nn.Sequential(nn.Conv2d(1, 2, (1, 3), padding=(0, 1)), nn.Conv2d(2, 1, 1, stride=2), nn.Flatten())
+    model.append(nn.Linear(1, 1))  # the second convolution looks at the left one of two pixels only
+    masks = Masks(
+        ones(model) | {"0.weight": bits("010 100").view(2, 1, 1, 3)}
+    )  # the second channel has the right one
+    assert dead(model, masks, (1, 1, 2)) == {"0.weight": 0, "1.weight": 1, "3.weight": 0, "output": 0}
+    assert set(outcomes(model, masks, (1, 1, 2), "add", 20)) == {
+        ((("0.weight", 1, 0, 0, k),), ()) for k in (1, 2)
+    }
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [
+        nn.MaxPool2d((1, 2)),
+        nn.AdaptiveMaxPool2d(1),
+        lambda x: functional.max_pool2d(x, (1, 2)),
+        lambda x: torch.max_pool2d(x, (1, 2)),
+        lambda x: functional.adaptive_max_pool2d(x, 1),
+    ],
+)
+def test_a_pool_takes_a_signal_from_any_pixel(pool):
+    class Pooled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.pool, self.last = (
+                nn.Conv2d(1, 1, (1, 3), padding=(0, 1)),
+                pool,
+                nn.Conv2d(1, 1, 1),
+            )
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.last(self.pool(self.conv(x)))
+
+    for taps in ("100", "001"):  # the signal is in the right pixel, or in the left
+        masks = Masks({"conv.weight": bits(taps).view(1, 1, 1, 3), "last.weight": bits("1").view(1, 1, 1, 1)})
+        assert dead(Pooled(), masks, (1, 1, 2)) == {"conv.weight": 0, "last.weight": 0, "output": 0}
+
+
+def test_layers_with_room_are_preferred():
+    # The shortcut's single weight is of use, so its block must supply and read what else is missing
+    for name, seed in itertools.product(("resnet8", "wrn10", "resnet18"), range(4)):
+        model = small(name)
+        masks = dict(drawn(model, 0.05, seed, least=1))
+        for layer in prunable(model):
+            if layer.role == "shortcut":
+                masks[layer.name] = torch.zeros(layer.shape, dtype=torch.bool)
+                masks[layer.name][0, 0] = True
+        after = repair(model, Masks(masks), (3, 16, 16), "move", stream(seed, "r"))
+        assert (
+            after.kept_per_layer() == Masks(masks).kept_per_layer() and silent(model, after, (3, 16, 16)) == 0
+        )
+
+
+def test_groups_have_their_own_rows():
+    traced = Traced(nn.Sequential(nn.Conv2d(4, 6, 1), nn.Conv2d(6, 4, 3, groups=2)), (4, 3, 3))
+    layer = list(traced.layers)[1]
+    for neuron in range(6):
+        entries = columns(traced, layer, torch.ones(4, 3, 3, 3, dtype=torch.bool), neuron, 6).entries
+        weight = torch.zeros(4 * 3 * 9).index_fill(0, entries, 1.0).view(4, 3, 3, 3)
+        places = weight.nonzero()[:, :2].unique(dim=0).tolist()
+        assert places == [[2 * (neuron // 3) + row, neuron % 3] for row in (0, 1)] and weight.sum() == 18
+        assert takers(traced, layer, entries, 6).unique().tolist() == [neuron]
+        assert takers(traced, layer, entries, 3).unique().tolist() == [neuron // 2]
+
+
+def test_what_a_layer_needs_at_least():
+    traced = Traced(Block(True), (1, 3, 3))
+    found = fewest(traced, neurons(traced).values())
+    shared = {
+        "branch.0.weight": 2,
+        "branch.2.weight": 2,
+        "shortcut.weight": 0,
+    }  # either supplies, either reads
+    assert found == {"stem.weight": 2, **shared, "head.weight": 3}
+    traced = Traced(mlp(5, 3, 4), (5, 1, 1))
+    assert fewest(traced, neurons(traced).values()) == {"1.weight": 5, "3.weight": 4}
 
 
 # --- every network

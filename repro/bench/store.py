@@ -14,8 +14,10 @@ from typing import Any
 
 from .. import files, paths
 from ..errors import ReproError
+from ..text import sized
 
 FORMAT = 1
+LIMIT = 2**24  # bytes
 Row = dict[str, Any]
 Record = dict[str, Any]
 
@@ -39,14 +41,20 @@ def published() -> Path:
 def read(path: Path) -> Record:
     """Read one bench record; raise ReproError with one line when it is damaged."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(sized(path, LIMIT))
         if record.get("kind") != "bench" or record.get("format") != FORMAT:
             raise ValueError("not a bench record of this version")
-        if not all(isinstance(case, dict) for case in record["cases"].values()):
-            raise ValueError("cases are damaged")
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+        if not isinstance(record["device"], str) or not all(map(_is_case, record["cases"].values())):
+            raise ValueError("device or cases are damaged")
+        with_fractions(record["cases"])
+    except (ReproError, ValueError, LookupError, AttributeError, TypeError, ArithmeticError, RecursionError) as error:
         raise ReproError(f"{path}: damaged bench record ({error}); remove it and run `repro bench`") from None
     return record
+
+
+def _is_case(case: object) -> bool:
+    rows = case.get("rows", []) if isinstance(case, dict) else None
+    return isinstance(rows, list) and all(isinstance(row, dict) for row in rows)
 
 
 def merged(old: Record | None, device: str, name: str, case: Mapping[str, Any]) -> Record:

@@ -14,7 +14,7 @@ from ..recipes import RECIPES
 from ..record import installed
 from . import gallery, originals, performance, verdicts
 from .notebooks import Page
-from .tables import link, table
+from .tables import code, link, plain, table
 
 SOFTWARE = ("repro-jackpot", "torch", "torchvision", "numpy", "pandas", "scipy", "papermill", "jupyter-book")
 STATES = ("done", "diverged", "failed", "missing")
@@ -28,7 +28,7 @@ def _pages(records: dict[Page, pd.DataFrame]) -> str:
         counts = [sum(run["status"] == state for run in runs) for state in STATES]
         newest = max((run["when"] for run in runs if isinstance(run["when"], str)), default=None)
         name = str(page.params().get("title") or page.section.replace("-", " ").capitalize())
-        day = newest and newest[:10]
+        day = newest and plain(newest[:10])
         rows.append([link(page, name), page.profile, len(runs), *counts, _spent(runs), day])
     return table(["page", "profile", "runs", *STATES, "time", "newest"], rows)
 
@@ -39,9 +39,13 @@ def _spent(runs: list[dict[Any, Any]]) -> str:
 
 def _unfinished(runs: list[dict[Any, Any]]) -> str:
     lost = [run for run in runs if run["status"] in ("diverged", "failed")]
-    rows = [[f"`{r['key']}`", r["status"], r["reason"], f"`{r['command']}`"] for r in lost]
+    rows = [[code(r["key"]), r["status"], _told(r["reason"]), code(r["command"])] for r in lost]
     head = ["run", "status", "reason", "command"]
     return table(head, rows) if rows else "Every run that was started has finished, and none diverged.\n"
+
+
+def _told(reason: Any) -> str | None:
+    return plain(reason) if isinstance(reason, str) else None
 
 
 def _machines(runs: list[dict[Any, Any]]) -> str:
@@ -54,7 +58,7 @@ def _machines(runs: list[dict[Any, Any]]) -> str:
     rows = []
     for (*where, commit), group in sorted(groups.items()):
         memory = max((run["memory_mb"] for run in group if run["memory_mb"] > 0), default=None)
-        rows.append([*where, commit, len(group), _spent(group), memory and f"{memory:.0f} MB"])
+        rows.append([*map(plain, (*where, commit)), len(group), _spent(group), memory and f"{memory:.0f} MB"])
     head = ["device", "computed in", "commit", "runs", "training time", "peak memory"]
     return table(head, rows) if rows else "No run has been made yet.\n"
 

@@ -14,6 +14,9 @@ from ..ticketfile import Card, load
 from ..ticketfile.card import printable
 from ..ticketfile.store import SUFFIX
 from ..vet import short
+from .tables import code as _code
+from .tables import longest as _longest
+from .tables import plain as _plain
 from .tables import table
 
 FOLDER = "tickets-published"  # in the build folder: this machine's own
@@ -22,7 +25,6 @@ NOTHING = """:::{note}
 There is no ticket file yet. `repro ticket export` writes one; in `book/tickets` it is listed here.
 :::
 """
-SPECIAL = re.compile(r"[\\`*_{}\[\]<>~$&^]")  # of Markdown, but for the bars: tables.cell sees to those
 
 
 @dataclass(frozen=True)
@@ -117,18 +119,3 @@ def _made_by(entry: _Entry) -> str:
 
 def _size(count: int) -> str:
     return f"{count / 1000:.1f} kB" if count < 1e6 else f"{count / 1e6:.1f} MB"
-
-
-def _plain(text: str) -> str:
-    """Keep a text from being read as Markdown or HTML."""
-    return SPECIAL.sub(r"\\\g<0>", " ".join(text.split()))
-
-
-def _code(text: str) -> str:
-    """Show a text as code, whatever backticks it has."""
-    ticks = "`" * (_longest(text) + 1)
-    return f"{ticks} {text} {ticks}" if "`" in text else f"`{text}`"
-
-
-def _longest(text: str) -> int:
-    return max(map(len, re.findall("`+", text)), default=0)

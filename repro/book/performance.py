@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .. import bench
+from ..errors import ReproError
 from ..report import show_figure
 from ..report.moving import show_moves
 from ..report.performance import (
@@ -19,6 +20,7 @@ from ..report.performance import (
     show_speed,
 )
 from ..report.speed_figures import figure_flight, figure_speed_ups
+from .tables import plain
 
 NOTHING = """:::{note}
 Nothing was measured for this book yet. `repro bench` measures this machine, in about ten minutes on a CPU, and
@@ -42,11 +44,20 @@ def fragment(records: Iterable[Mapping[str, Any]] | None = None) -> str:
         records: bench records; default: those published and those of this machine.
     """
     found = list(bench.load() if records is None else records)
-    return "\n".join(_device(record) for record in found) or NOTHING
+    return "\n".join(map(_sound, found)) or NOTHING
+
+
+def _sound(record: Mapping[str, Any]) -> str:
+    """Write the part of a record that a stranger may have put among the others."""
+    try:
+        return _device(record)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        told = f"damaged bench record ({error!r}); remove it and run `repro bench`"
+        raise ReproError(f"{record['device']}: {told}") from None
 
 
 def _device(record: Mapping[str, Any]) -> str:
-    parts = [f"## {record['device']}\n", _circumstances(record["cases"])]
+    parts = [f"## {plain(record['device'])}\n", _circumstances(record["cases"])]
     if duels(record):
         parts += [_html(show_figure(figure_speed_ups(record))), _html(show_speed(record))]
     for case, (title, show) in PARTS.items():
@@ -54,7 +65,7 @@ def _device(record: Mapping[str, Any]) -> str:
             parts.append(f"### {title}\n")
             parts += [_html(show_figure(figure_flight(record)))] if case == "flight" else []
             parts.append(_html(show(record)))
-    parts += [f"Not possible here: {name}: {why}.\n" for name, why in _impossible(record["cases"])]
+    parts += [f"Not possible here: {plain(name)}: {plain(why)}.\n" for name, why in _impossible(record["cases"])]
     return "\n".join(parts)
 
 
@@ -78,4 +89,5 @@ def _circumstances(cases: Mapping[str, Any]) -> str:
         words = f"{str(case.get('when', ''))[:10]}, torch {versions.get('torch')}, {case.get('threads')} threads, "
         words += f"images: {case.get('data')}, commit {about.get('commit') or 'unknown'}"
         groups.setdefault(words + (f", {flags}" if flags else ""), []).append(name)
-    return "".join(f"Measured {words}: {', '.join(sorted(names))}.\n\n" for words, names in groups.items())
+    told = (f"Measured {words}: {', '.join(sorted(names))}." for words, names in groups.items())
+    return "".join(f"{plain(line)}\n\n" for line in told)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 Parts = Sequence[Tensor]  # vectors that rank as one, without the cost of joining them; without NaN
 SAMPLE = 100_000
+SMALL = 20_000  # entries of which a sample would save nothing
 
 
 def size_of(parts: Parts) -> int:
@@ -91,15 +92,22 @@ def highest(parts: Parts, k: int) -> list[Tensor]:
     """Mark the k highest entries; of equal ones, the first."""
     if k <= 0 or k >= size_of(parts):
         return [torch.full_like(part, k > 0, dtype=torch.bool) for part in parts]
+    if size_of(parts) <= SMALL:
+        return list(_best(torch.cat(list(parts)), k).split([part.numel() for part in parts]))
     keep, places = _split(parts, k)
     values = torch.cat([part[place] for part, place in zip(parts, places, strict=True)])
-    missing = k - _count(keep)
-    threshold = _kth(values, missing)
-    chosen = values > threshold
-    chosen[_positions(values == threshold)[: missing - _count([chosen])]] = True
+    chosen = _best(values, k - _count(keep))
     for mark, place, best in zip(keep, places, chosen.split([len(p) for p in places]), strict=True):
         mark[place[_positions(best)]] = True
     return keep
+
+
+def _best(values: Tensor, k: int) -> Tensor:
+    """Mark the k highest entries of a vector, k in 1..n; of equal ones, the first."""
+    threshold = _kth(values, k)
+    chosen = _above(values, threshold)
+    chosen[_positions(values == threshold)[: k - _count([chosen])]] = True
+    return chosen
 
 
 def top_k(flat: Tensor, k: int) -> Tensor:

@@ -17,7 +17,7 @@ class Feeder(NamedTuple):
 
     Args:
         layer: the step.
-        rows: for each of its output channels the number of the neuron that it feeds; -1 for none.
+        rows: for each of its output channels the number of the neuron that it feeds, from 0; -1 for none.
         where: map of what it gives: 1 where the neurons could get a signal that leads to an output.
     """
 

@@ -62,10 +62,8 @@ class Mender(Signals):
             return
         if some.root not in self._feeders:
             self._feeders[some.root] = feeders(self.traced, some, self.could[some.root])
-        before, links = self._feeders[some.root], []
-        for layer, rows, where in before:
-            wanted = (lacking[rows] & (rows >= 0)).view(1, -1, *[1] * (where.dim() - 2))
-            links.append(self.traced.links(layer, self.reached[source(layer)], where * wanted))
+        before = self._feeders[some.root]
+        links = [self.traced.links(f.layer, self.reached[source(f.layer)], f.where) for f in before]
         for neuron in lacking.nonzero().flatten().tolist():
             self._add([row(feeder, found, neuron) for feeder, found in zip(before, links, strict=True)])
         steps = self.traced.steps

@@ -15,7 +15,9 @@ from ..errors import ReproError
 from ..flow import NORMS, positive
 
 Layer = nn.Conv2d | nn.Linear
-HALF = 0.5  # where slopes are taken: activations kinked at 0 or clipped at 1 have that of a signal there
+HALF = (
+    0.5  # where slopes are taken: an activation that is kinked at 0 or clipped at 1 passes signals on there
+)
 
 
 def _average(

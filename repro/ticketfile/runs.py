@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from .. import checkpoint, record
@@ -41,8 +42,8 @@ def _recorded(start: str) -> Settings:
     if len(rows) != 1:
         found = "no run" if rows.empty else f"{len(rows)} runs"
         raise ReproError(f"{start}: {found} with this key; `repro status` lists what there is")
-    key, settings = rows.iloc[0][["key", "settings"]]
-    s = parse(settings)
+    key, path = rows.iloc[0][["key", "path"]]
+    s = parse(record.read(Path(path))["settings"])
     if s.key() != key:
         raise ReproError(f"{key}: the record is of another version of repro; run it again: {s.command()}")
     return s

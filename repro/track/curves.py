@@ -144,7 +144,10 @@ def catch_up(kind: str, runs: Iterable[tuple[Settings, Mapping[str, Any]]]) -> N
 def _saved(key: str) -> list[Row]:
     """Give the curve so far of a run that goes on from a checkpoint."""
     path = record.folder(key) / "checkpoint.safetensors"
-    return checkpoint.read_about(path).get("curve", []) if path.exists() else []
+    try:
+        return checkpoint.read_about(path).get("curve", []) if path.exists() else []
+    except ReproError:  # a damaged one is set aside when the run begins, which is then anew
+        return []
 
 
 def _read_state(place: Path) -> tuple[int, bool]:

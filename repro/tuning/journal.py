@@ -82,9 +82,9 @@ class Journal:
             self._give_up()
             self.began = len(self.kept.trials)
             self.finished()
-        except (ValueError, KeyError, TypeError, StopIteration) as error:
+        except Exception as error:  # a damaged file can make Optuna raise anything
             raise ReproError(
-                f"{path}: damaged ({error}); remove it: the runs are kept, and found again"
+                f"{path}: damaged ({error!r}); remove it: the runs are kept, and found again"
             ) from None
 
     def _open(self, path: Path) -> Any:

@@ -56,11 +56,13 @@ def summary(study: Study) -> dict[str, Any]:
         names = set(study.space)
         if any(set(trial["settings"]) != names for trial in found["trials"]):
             raise ValueError("its settings are of another space")
+        if any(type(trial["number"]) is not int for trial in found["trials"]):
+            raise ValueError("a trial has no number")
     except FileNotFoundError:
         raise ReproError(
             f"{study.source}: no trial of this study is here yet; `repro tune` with the file makes them"
         ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ReproError(f"{path}: damaged ({error}); `repro tune` writes it again") from None
     return found
 
