@@ -37,6 +37,7 @@ NETS = {
     "resnet32": (10, {"width": 2.0}),
     "resnet18": (10, {}),
     "resnet50": (100, {}),
+    "resnet20": (10, {}),
 }
 
 
@@ -252,3 +253,14 @@ def test_more_density_never_takes_from_a_layer(name, density, factor):
     less, more = SHARES[name](layers, density), SHARES[name](layers, density * factor)
     for x in layers:
         assert more[x.name] * x.numel >= less[x.name] * x.numel - (1.5 if name in SHORT else 1e-6)
+
+
+@pytest.mark.parametrize("network", ["vgg16", "vgg19", "resnet18", "resnet20", "resnet50"])
+@pytest.mark.parametrize("name", sorted(set(SHARES) - SHORT - {"uniform_plus"}))
+def test_a_thousandth_of_the_weights_is_kept_to_the_last_one(name, network):
+    layers = layers_of(network)
+    sizes = {x.name: x.numel for x in layers}
+    wanted = math.floor(0.001 * sum(sizes.values()) + 0.5)
+    counts = kept_counts(sizes, SHARES[name](layers, 0.001), wanted)
+    assert sum(counts.values()) == wanted
+    assert all(0 <= counts[n] <= size for n, size in sizes.items())
