@@ -4,10 +4,10 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help report test test-all lint types format lab lock clean
+.PHONY: help report test test-all reliability lint types format lab lock clean
 
 help: ## show this help
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Jackpot needs Python 3.11 or newer; this is %d.%d: make PYTHON=python3.12 ..." % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
@@ -25,6 +25,11 @@ test: $(STAMP) ## run the default test suite
 
 test-all: $(STAMP) ## run all tests, the slow and the browser ones too
 	@$(BIN)/pytest -n auto -m ''
+
+reliability: $(STAMP) ## try faults and spoilt files for real, half an hour, and publish what survived
+	@rm -f _build/reliability.json
+	@REPRO_RELIABILITY=$(CURDIR)/_build/reliability.json $(BIN)/pytest -n 0 -m '' tests/test_faults.py tests/test_fuzz.py
+	@$(BIN)/python -m repro.book.reliability _build/reliability.json
 
 lint: $(STAMP) ## check style, spelling, import order and that notebooks hold no outputs
 	@$(BIN)/ruff check .

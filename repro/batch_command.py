@@ -130,12 +130,15 @@ def _tell_failed(failed: Any) -> None:
 
 @contextmanager
 def _softly() -> Iterator[None]:
-    """Take the signal by which schedulers end jobs as a Ctrl-C: everything is saved."""
+    """Take the signals by which schedulers announce the end of a job as a Ctrl-C: everything is saved."""
+    from .engine.child import ENDING
+
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    before = {n: signal.signal(n, lambda *_: signal.raise_signal(signal.SIGINT)) for n in ENDING}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -48,6 +48,7 @@ def tune(args: argparse.Namespace) -> None:
 def status(args: argparse.Namespace) -> None:
     """Say which runs are done: those of the parameter files, or all that have a record."""
     from . import record
+    from .rows import overview
 
     if args.files:
         from .grids import plan
@@ -62,9 +63,7 @@ def status(args: argparse.Namespace) -> None:
     if frame.empty:
         print("no records yet; `repro run params/random-tickets/quick.yaml` makes some")
         return
-    groups = frame.groupby(["data", "model", "method", "check", "density", "status"])
-    summary = groups.agg(runs=("key", "size"), accuracy=("accuracy", "mean"), seconds=("seconds", "sum"))
-    _table(summary.round(2).reset_index().to_dict("records"))
+    _table(overview(frame).round(2).to_dict("records"))
 
 
 def _one(key: str) -> Any:
@@ -184,5 +183,6 @@ def bench(args: argparse.Namespace) -> None:
         print(flush=True)
 
     found = bench(args.names, repeats=args.repeats, show=show)
-    if "precision" not in found["cases"]:
-        print("precision: not measured; it trains ten networks: repro bench precision")
+    for name, why in {"store": "makes fifty thousand records", "precision": "trains ten networks"}.items():
+        if name not in found["cases"]:
+            print(f"{name}: not measured; it {why}: repro bench {name}")

@@ -22,9 +22,11 @@ class ReproError(Exception):
 
 def line(text: object) -> str:
     """Spell a text that may hold a stranger's words as one line: blanks for line ends, escapes for what is no sign."""
-    plain = str(text)
-    plain = plain if len(plain) <= LONGEST else plain[: LONGEST - 3] + "..."
-    return "".join(c if c.isprintable() or c == "\xa0" else " " if c.isspace() else _escape(c) for c in plain)
+    begun = str(text)[: LONGEST + 1]
+    shown = "".join(
+        c if c.isprintable() or c == "\xa0" else " " if c.isspace() else _escape(c) for c in begun
+    )
+    return shown if len(shown) <= LONGEST else shown[: LONGEST - 3] + "..."
 
 
 def _escape(sign: str) -> str:

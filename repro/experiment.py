@@ -143,6 +143,7 @@ def run(
     if not made():
         with files.lock(folder / "lock"):
             if not made():  # another process may have made it while we waited
+                mend(folder)
                 _train_and_record(s, folder, threads_offered, stop, report, snapshots, weights)
     found = record.find(s.key())
     assert found is not None
@@ -159,7 +160,6 @@ def _train_and_record(
     keep: bool,
 ) -> None:
     record.begin(s.key(), s.changed())
-    mend(folder)
     began, where, data = datetime.now(UTC), device(), data_of(s)
     keep_memory()
     measure.reset_peak_memory(where)

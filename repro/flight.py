@@ -52,7 +52,9 @@ def _known(path: Path) -> dict[str, dict[str, float]]:
     """Read what was measured before; what of it is damaged is measured again."""
     try:
         found = json.loads(sized(path, LIMIT))
-        return {k: v for k, v in found.items() if v and all(int(n) > 0 and rate >= 0 for n, rate in v.items())}
+        return {
+            k: v for k, v in found.items() if v and all(int(n) > 0 and rate >= 0 for n, rate in v.items())
+        }
     except (ReproError, ValueError, AttributeError, TypeError, RecursionError):
         return {}
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from . import files, paths, record, underway, vet
 from .checkpoint import read_about
-from .errors import ReproError
+from .errors import ReproError, line
 from .keeping import mend
 from .progress import Waiting
 from .publish import names, same
@@ -97,7 +97,7 @@ def _take(item: Path, taken: Taken) -> None:
             if s.key() != (item.name if item.is_dir() else item.stem):
                 raise ReproError(f"it holds key {s.key()}; name it by that")
     except ReproError as error:
-        taken.refused.append(f"{item}: {error}")
+        taken.refused.append(line(f"{item}: {error}"))
         return
     try:
         fate = _keep_record(found, s, taken) if found else _keep_under_way(item, s, step, taken)
@@ -133,9 +133,9 @@ def _keep_under_way(item: Path, s: Settings, step: int, taken: Taken) -> list[st
             return taken.here
         checkpoint.unlink(missing_ok=True)
         record.begin(s.key(), s.changed())
-        for part in ("masks.safetensors", "checkpoint.safetensors"):
-            if (item / part).exists():
-                files.write(folder / part, (item / part).read_bytes())
+        masks = ("masks.safetensors",) if s.ticket.score is not None else ()  # else nobody has looked at them
+        for part in (*masks, "checkpoint.safetensors"):
+            files.write(folder / part, (item / part).read_bytes())
     return taken.under_way
 
 
@@ -143,5 +143,5 @@ def _further(checkpoint: Path, step: int) -> bool:
     """Tell whether our own checkpoint of the run is at least as far on."""
     try:
         return checkpoint.exists() and int(read_about(checkpoint)["step"]) >= step
-    except (ReproError, KeyError):
+    except (ReproError, KeyError, TypeError, ValueError):
         return False

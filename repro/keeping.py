@@ -90,7 +90,9 @@ def mend(folder: Path) -> None:
         (folder / "DONE").unlink(missing_ok=True)
 
 
-def under_way(folder: Path, resume: Path, snapshots: Sequence[Moment], changing: bool) -> dict[str, Any]:
+def under_way(
+    folder: Path, resume: Path, snapshots: Sequence[Moment], changing: bool = False
+) -> dict[str, Any]:
     """Read what a checkpoint knows of its run; one that is past a snapshot which is missing is dropped.
 
     Args:

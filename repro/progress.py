@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.live import Live
     from rich.progress import Progress
     from rich.table import Table
@@ -137,7 +138,7 @@ class Board(Waiting):
         super().__init__(what, total, stream)
         self.bar, self.live, self.look = None, None, _nothing
         if self.stream.isatty():
-            self.live = _live(self.stream, self.table)
+            self.live = _live(self.stream, self.shown)
 
     def __enter__(self) -> Board:
         if self.live:
@@ -175,11 +176,19 @@ class Board(Waiting):
         parts += [f"{clock(spent / view.share * (1 - view.share))} left"] if view.share else []
         return ", ".join([*parts, hours(view.hours)])
 
+    def shown(self) -> Group:
+        """Make what a terminal shows: the whole in a line, the runs in flight, and what ended last."""
+        from rich.console import Group
+        from rich.text import Text
+
+        table = [self.table()] if self.look().flying else []
+        return Group(Text(self.headline()), *table, Text(self.note))
+
     def table(self) -> Table:
-        """Make the table that a terminal shows: a line for each run in flight, the longest there first."""
+        """Make the table of the runs in flight, the longest there first."""
         from rich.table import Table
 
-        made = Table(title=self.headline(), title_justify="left", box=None, caption=self.note)
+        made = Table(box=None)
         made.add_column("running", no_wrap=True)
         for name in ("epoch", "%", "for"):
             made.add_column(name, justify="right")
@@ -201,8 +210,8 @@ def _nothing() -> View:
     return View(0, 0, 0, (), 0.0, 0.0)
 
 
-def _live(stream: TextIO, table: Callable[[], Table]) -> Live:
+def _live(stream: TextIO, shown: Callable[[], Group]) -> Live:
     from rich.console import Console
     from rich.live import Live
 
-    return Live(get_renderable=table, console=Console(file=stream), refresh_per_second=2, transient=True)
+    return Live(get_renderable=shown, console=Console(file=stream), refresh_per_second=2, transient=True)

@@ -147,14 +147,14 @@ def load(*folders: Path, full: bool = False) -> pd.DataFrame:
         folders: by default this machine's runs and the published records.
         full: with the columns of whole structures, `rows.HEAVY`, for which every file is read; see `details`.
     """
-    found: dict[str, tuple[Path, tuple[Any, ...]]] = {}
+    found: dict[str, tuple[str, list[Any]]] = {}
     for store in folders or stores():
         for name, fault, *values in _indexed(store):
             if fault:
                 seals.warn(fault)
             else:
-                found.setdefault(values[0], (_path(store, name), tuple(values)))
-    table = light([values for _, values in found.values()], [str(path) for path, _ in found.values()])
+                found.setdefault(values[0], (_path(store, name), values))
+    table = light([values for _, values in found.values()], [path for path, _ in found.values()])
     return details(table) if full else table
 
 
@@ -169,7 +169,7 @@ def faults(*, deep: bool = False) -> list[str]:
     for path, fault in found if deep else ():
         if not fault:
             try:
-                read(path)
+                read(Path(path))
             except seals.DamagedError as error:
                 told.append(str(error))
     return told
@@ -207,13 +207,13 @@ def _listed(store: Path) -> dict[str, index.Stamp]:
     return found
 
 
-def _path(store: Path, name: str) -> Path:
-    return store / name if name.endswith(".json") else store / name / "record.json"
+def _path(store: Path, name: str) -> str:
+    return f"{store}/{name}" if name.endswith(".json") else f"{store}/{name}/record.json"
 
 
 def _packed(store: Path, name: str) -> tuple[Any, ...]:
     """Read a record that a stranger may have put among the others, and make what the index keeps of it."""
-    path = _path(store, name)
+    path = Path(_path(store, name))
     found = read(path)
     try:
         return packed({"key": found["key"]} | row(found["settings"], found))

@@ -168,3 +168,10 @@ def light(rows: Sequence[Sequence[Any]], where: Sequence[str]) -> pd.DataFrame:
     numbers = np.frombuffer(held, dtype="<f8").reshape(len(rows), len(NUMBERS)).astype(float)
     columns |= {name: numbers[:, i] for i, name in enumerate(NUMBERS)} | {"path": list(where)}
     return pd.DataFrame({name: columns.get(name, []) for name in COLUMNS if name not in HEAVY})
+
+
+def overview(frame: pd.DataFrame) -> pd.DataFrame:
+    """Summarise a table: one row for each data set, model, method, check, density and status, with runs, mean accuracy, seconds."""
+    groups = frame.groupby(["data", "model", "method", "check", "density", "status"])
+    summary = groups.agg(runs=("key", "size"), accuracy=("accuracy", "mean"), seconds=("seconds", "sum"))
+    return summary.reset_index()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import struct
 import sys
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from .errors import ReproError
 SUM, NAME = "sha256", "name"  # an entry of a record, and texts of a safetensors file
 HEADER_LIMIT = 100_000_000  # bytes, as the format itself has it
 PIECE = 2**20
+_LIKE_SUM = re.compile(r"[0-9a-f]{64}")
 _TOLD: set[str] = set()
 
 
@@ -50,11 +52,13 @@ def opened(content: Mapping[str, Any]) -> dict[str, Any]:
     """Take the checksum from what `sealed` gave.
 
     Raises:
-        DamagedError: there is one, and it is not that of the rest.
+        DamagedError: there is one, and it is not that of the rest, or has lost its name.
     """
     plain = {name: value for name, value in content.items() if name != SUM}
     if SUM in content and sealed(plain)[SUM] != content[SUM]:
         raise DamagedError("its checksum is not that of its content")
+    if any(isinstance(value, str) and _LIKE_SUM.fullmatch(value) for value in plain.values()):
+        raise DamagedError("its checksum has another name")
     return plain
 
 
@@ -106,12 +110,12 @@ def check(path: Path, *, own: bool = False) -> Header:
     try:
         with path.open("rb") as file:
             header = _header(path, file, own)
-            if SUM in header.texts:
+            if SUM in header.texts or NAME in header.texts:
                 texts = {k: v for k, v in header.texts.items() if k != SUM}
                 total = hashlib.sha256(_canonical([header.table, texts]))
                 while piece := file.read(PIECE):
                     total.update(piece)
-                if total.hexdigest() != header.texts[SUM]:
+                if total.hexdigest() != header.texts.get(SUM):
                     raise ValueError("its checksum is not that of its content")
     except (OSError, ValueError) as error:
         raise DamagedError(f"{path}: damaged ({_why(error)}); remove it and run again") from None
@@ -141,7 +145,7 @@ def _why(error: Exception) -> str:
     known = type(error) is ValueError  # not one of its kinds, whose texts speak of bytes and columns
     if isinstance(error, OSError):
         return error.strerror or "unreadable"
-    return str(error) if known else "its header is none"
+    return str(error) if known else "its header cannot be read"
 
 
 def warn(line: str) -> None:

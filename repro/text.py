@@ -16,10 +16,10 @@ import yaml
 
 from .errors import ReproError
 
-
 NUMBERS_LIMIT = 2**20  # bytes of a file of numbers
 SPELT_LIMIT = 2**22  # characters of a YAML document with its references written out
 DIGITS = 19  # of a whole number
+DOTS = 9  # in the name of a setting; none has more than one
 
 
 def sized(path: Path, limit: int) -> bytes:
@@ -184,14 +184,16 @@ def assignments(words: Iterable[str], *, files: bool = True) -> dict[str, Any]:
 
 
 def nest(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Bring dotted keys into nested form."""
+    """Bring dotted keys into nested form; raise ReproError at a key that has a value and keys below it."""
     out: dict[str, Any] = {}
     for key, v in given.items():
         head, _, tail = str(key).partition(".")
-        if tail:
-            out[head] = out.get(head, {}) | nest({tail: v})
-        else:
-            out[head] = out.get(head, {}) | nest(v) if isinstance(v, Mapping) else v
+        if tail.count(".") > DOTS:
+            raise ReproError(f"{head}: no setting has a name of so many parts")
+        below = nest({tail: v}) if tail else nest(v) if isinstance(v, Mapping) else None
+        if below is not None and not isinstance(out.get(head, {}), dict):
+            raise ReproError(f"{head}: given as a value and as keys below it; remove one of them")
+        out[head] = v if below is None else out.get(head, {}) | below
     return out
 
 

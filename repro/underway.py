@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
+from torch import nn
 
 from . import seals
 from .checkpoint import read_about
@@ -60,11 +61,7 @@ def check(folder: Path) -> tuple[Settings, int]:
     s = _settings(folder / "settings.yaml")
     if s.key() != folder.name:
         raise ReproError(f"its settings.yaml gives key {s.key()}: changed, or of another version of repro")
-    facts = DATASETS[s.data.name]
-    with torch.device("meta"):
-        model = MODELS[s.model.name](
-            facts.classes, s.data.channels or facts.channels, **s.model.options("name")
-        )
+    model = _network(s)
     layers = prunable(model)
     if s.sparse.learned:
         parametrize_(model, s)
@@ -97,6 +94,18 @@ def check(folder: Path) -> tuple[Settings, int]:
         except ValidationError:
             raise ReproError("its masks hold notes that are none") from None
     return s, about.step
+
+
+def _network(s: Settings) -> nn.Module:
+    """Lay out the network of a run without storage; raise ReproError when its options are beyond all measure."""
+    facts = DATASETS[s.data.name]
+    try:
+        with torch.device("meta"):
+            return MODELS[s.model.name](
+                facts.classes, s.data.channels or facts.channels, **s.model.options("name")
+            )
+    except (RuntimeError, OverflowError, TypeError, ValueError) as error:
+        raise ReproError(f"its network cannot be laid out ({short(error)})") from None
 
 
 def _settings(path: Path) -> Settings:

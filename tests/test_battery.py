@@ -552,7 +552,7 @@ def _readable_elsewhere(keys: list[str], folder: Path) -> None:
     custom.OWN.clear()
     for name in [name for name in SCORES if custom.is_own(name)]:
         del SCORES[name]
-    frame = record.load(paths.build() / "runs")
+    frame = record.load(paths.build() / "runs", full=True)
     assert set(keys) == set(frame["key"])
     assert "Connection-" in show_runs(frame)._repr_html_()
     assert "Connection-" in show_figure(figure_layers(frame)).alt

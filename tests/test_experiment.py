@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from pathlib import Path
 
@@ -194,15 +195,20 @@ def test_a_diverged_run_is_a_record(tmp_path: Path) -> None:
     assert list(table([s])["status"]) == ["diverged"]
 
 
-def test_a_damaged_record_or_weight_file_is_one_line() -> None:
+def test_a_damaged_record_or_weight_file_is_one_line_and_made_again(capsys) -> None:
     s = one()
     run(s)
-    record.find(s.key()).write_text("{")
-    with pytest.raises(ReproError, match="damaged record"):
-        table([s])
+    ticket = make_ticket(lt())
+    shutil.rmtree(paths.build() / "tickets")
+    path = record.find(s.key())
+    path.write_text("{")
+    assert list(table([s])["status"]) == ["missing"]
     (record.folder(s.key()) / "weights.safetensors").write_bytes(b"nonsense")
-    with pytest.raises(ReproError, match="damaged"):
-        make_ticket(lt())
+    assert make_ticket(lt()).masks == ticket.masks
+    assert list(table([s])["status"]) == ["done"]
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3, "the record, the record set aside, the weights set aside"
+    assert all("damaged" in line for line in lines)
 
 
 def test_the_plan_names_prerequisites_first_and_only_what_is_missing() -> None:

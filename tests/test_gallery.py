@@ -94,7 +94,7 @@ def test_accuracy_comes_from_a_record_where_the_card_has_none(project: Path) -> 
     _publish(project, path)
     key = ticketfile.load(path)[1].provenance.key
     assert key
-    record.finish(key, {"format": record.FORMAT, "key": key, "accuracy": {"final": 61.25}})
+    record.finish(key, {"format": record.FORMAT, "key": key, "settings": {}, "accuracy": {"final": 61.25}})
     assert _cells(gallery.fragment(), "digitsb-resnet8-erk")[-1] == "61.25 %"
     (record.folder(key) / "record.json").write_text("{")
     assert _cells(gallery.fragment(), "digitsb-resnet8-erk")[-1] == "—"

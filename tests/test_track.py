@@ -69,7 +69,7 @@ def make(s: Settings, stop=lambda: False) -> Mapping[str, Any]:
 def test_every_run_in_the_queue_has_its_curve_pre_training_too() -> None:
     s = lt(optim__epochs=2)
     run_all([s], workers=1, track="json")
-    frame = record.load(paths.build() / "runs")
+    frame = record.load(paths.build() / "runs", full=True)
     assert set(frame["method"]) == {"dense", "magnitude"}
     for _, row in frame.iterrows():
         lines = told(row["key"])

@@ -29,7 +29,7 @@ def bench(
     """Measure cases and write each to the bench record of this device as soon as it is done.
 
     Args:
-        names: entries of CASES; by default all but those that train many networks. A case that is impossible here
+        names: entries of CASES; by default all but those that take long. A case that is impossible here
             is recorded as such, with the reason; one that was named raises it.
         repeats: rounds of each measurement; default: a few, as each case has it.
         size: how much work; default: what suits the device.

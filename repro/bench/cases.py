@@ -10,6 +10,7 @@ from .material import Bench
 from .moving import moves
 from .numerics import precision
 from .pruning import masks, memory
+from .records import store
 from .scale import scaling, table
 from .speed import epoch, evaluation, pipeline, step
 from .store import Row
@@ -26,6 +27,7 @@ CASES: dict[str, Callable[[Bench], list[Row]]] = {
     "flight": flight,
     "scaling": scaling,
     "table": table,
+    "store": store,
     "precision": precision,
 }
-LONG = ("precision",)  # trains many networks: measured when it is named
+LONG = ("store", "precision")  # make many records, train many networks: measured when they are named

@@ -46,6 +46,7 @@ class Size:
         per_turn: training steps in one turn.
         ceiling: side of the products, and MiB of the copy, by which the ceilings are measured.
         train: what the comparison of number formats trains.
+        records: in the store whose listing is timed.
     """
 
     networks: tuple[Network, ...] = (("resnet32", 2.0), ("vgg19", 1.0))
@@ -68,6 +69,7 @@ class Size:
         ("optim.epochs", 6),
         ("optim.batch", 64),
     )
+    records: int = 50_000
 
 
 CUDA = Size(

@@ -47,7 +47,15 @@ def read(path: Path) -> Record:
         if not isinstance(record["device"], str) or not all(map(_is_case, record["cases"].values())):
             raise ValueError("device or cases are damaged")
         with_fractions(record["cases"])
-    except (ReproError, ValueError, LookupError, AttributeError, TypeError, ArithmeticError, RecursionError) as error:
+    except (
+        ReproError,
+        ValueError,
+        LookupError,
+        AttributeError,
+        TypeError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
         raise ReproError(f"{path}: damaged bench record ({error}); remove it and run `repro bench`") from None
     return record
 

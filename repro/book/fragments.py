@@ -12,7 +12,7 @@ import pandas as pd
 from ..progress import clock
 from ..recipes import RECIPES
 from ..record import installed
-from . import gallery, originals, performance, verdicts
+from . import gallery, originals, performance, reliability, verdicts
 from .notebooks import Page
 from .tables import code, link, plain, table
 
@@ -111,6 +111,7 @@ def write(pages: Iterable[Page]) -> dict[str, str]:
         "software.md": _software(),
         "recipes.md": _recipes(),
         "performance.md": performance.fragment(),
+        "reliability.md": reliability.fragment(),
         "gallery.md": gallery.fragment(),
         "from-original.md": originals.fragment(),
         "runs.csv": listed.drop(columns=HIDDEN, errors="ignore").to_csv(index=False),

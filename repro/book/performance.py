@@ -20,6 +20,7 @@ from ..report.performance import (
     show_speed,
 )
 from ..report.speed_figures import figure_flight, figure_speed_ups
+from ..report.stored import show_store
 from .tables import plain
 
 NOTHING = """:::{note}
@@ -33,6 +34,7 @@ PARTS = {  # title and table of each case that does not set our way beside the p
     "scaling": ("Width, density and number of runs", show_scaling),
     "memory": ("Memory", show_memory),
     "moves": ("Masks that move", show_moves),
+    "store": ("Many records", show_store),
     "ceiling": ("Ceilings of the device", show_ceilings),
 }
 
@@ -65,7 +67,9 @@ def _device(record: Mapping[str, Any]) -> str:
             parts.append(f"### {title}\n")
             parts += [_html(show_figure(figure_flight(record)))] if case == "flight" else []
             parts.append(_html(show(record)))
-    parts += [f"Not possible here: {plain(name)}: {plain(why)}.\n" for name, why in _impossible(record["cases"])]
+    parts += [
+        f"Not possible here: {plain(name)}: {plain(why)}.\n" for name, why in _impossible(record["cases"])
+    ]
     return "\n".join(parts)
 
 

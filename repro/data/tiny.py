@@ -158,7 +158,9 @@ def _pixels(path: str, size: int) -> Tensor:
     from PIL import Image as Picture
 
     try:
-        with Picture.open(path, formats=("JPEG", "PNG")) as picture:  # of all formats, the fewest ways to go wrong
+        with Picture.open(
+            path, formats=("JPEG", "PNG")
+        ) as picture:  # of all formats, the fewest ways to go wrong
             if picture.size != (size, size):  # before memory is taken for them
                 width, height = picture.size
                 raise ValueError(f"{width}x{height} pixels, not {size}x{size}")

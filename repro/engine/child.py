@@ -19,7 +19,8 @@ from ..materials import device
 from ..pruners import custom
 from .job import FULL, Job, Pulse, make, portable
 
-ASKED = {signal.SIGINT, signal.SIGTERM}  # the parent hears these and asks its workers
+ENDING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)  # by which schedulers announce the end of a job
+ASKED = {signal.SIGINT, *ENDING}  # the parent hears these and asks its workers
 _stream = threading.local()
 
 
@@ -63,7 +64,8 @@ def main(link: Connection, stop: ProcessEvent, cells: Any, slots: int, pruners: 
         slots: runs at once, each on a thread and stream of its own; with one, on the main thread.
         pruners: the user's own, to be known here too.
     """
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a scheduler sends it to parent and workers alike
+    for number in ENDING:  # schedulers send them to parent and workers alike
+        signal.signal(number, signal.SIG_IGN)
     settle(pruners)
     sending = threading.Lock()
 

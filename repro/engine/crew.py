@@ -114,7 +114,11 @@ class Worker:
         return {key: Pulse(self.cells, 3 * slot).read() for slot, key in flying.items()}
 
     def dismiss(self) -> None:
-        """Let the process end when what is in flight has ended."""
+        """Let the process end when what is in flight has ended; at once if that is nothing."""
+        with self.lock:
+            idle = not self.flying
+        if idle:
+            self.process.kill()
         with suppress(OSError):  # it has ended already
             self.link.send(None)
 

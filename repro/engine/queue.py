@@ -56,13 +56,19 @@ class Queue:
         self.death: BaseException | None = None
         self.failed: dict[str, str] = {}
         self.began: dict[str, float] = {}
+        self.over = False
         self.finished, self.work_done, self.busy, self.looked = 0, 0, 0.0, time.monotonic()
 
     def each(self) -> Iterator[tuple[str, Fate]]:
         """Make everything; yield each key with the function that gives its fate, or raises why it failed."""
+        try:
+            yield from self._each()
+        finally:
+            self.over = True
+
+    def _each(self) -> Iterator[tuple[str, Fate]]:
         while self.futures or (self.waiting and not self.lanes.stop.is_set()):
-            for key, fate in self._doomed():
-                yield key, fate
+            yield from self._doomed()
             self._start()
             for future in self._wait():
                 key, place = self._land(future)
@@ -179,7 +185,8 @@ class Queue:
 
     def view(self) -> View:
         """Say how things stand, to be shown; asked from another thread."""
-        signs, began, now = self.lanes.signs(), dict(self.began), time.monotonic()
+        signs = {} if self.over else self.lanes.signs()
+        began, now = dict(self.began), time.monotonic()
         flying = [(key, self.todo[key], signs.get(key, Sign(0.0))) for key in began]
         rows = [Flying(name(job), *_epochs(job, sign), now - began[key]) for key, job, sign in flying]
         work = self.work_done + sum(row.epoch for row in rows)

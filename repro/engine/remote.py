@@ -99,12 +99,12 @@ def work(
     os.environ["REPRO_BUILD"] = str(store_here(order.store))
     s = order.job.settings
     try:
+        for own in order.pruners:
+            custom.register(own)
         if s.key() != order.key:
             raise ReproError(
                 f"node {node} names the run {s.key()}, not {order.key}: another version of repro"
             )
-        for own in order.pruners:
-            custom.register(own)
         if not shared:
             for other, parcel in parcels():
                 unpack(other, parcel)

@@ -61,13 +61,11 @@ def _under_way(folder: Path, busy: bool) -> Finding:
     except (ReproError, LookupError, TypeError):
         far = "its checkpoint cannot be read"
     do = (
-        "a process is making it"
-        if busy
-        else f"`{s.command()}` goes on"
+        f"`{s.command()}` goes on"
         if s
-        else "settings of another version; " + GC
+        else "its settings are of another version; remove it if nobody needs it"
     )
-    return Finding("note", f"{folder.name} under way, {far}", do)
+    return Finding("note", f"{folder.name} under way, {far}", "a process is making it" if busy else do)
 
 
 def _locks(busy: set[Path]) -> Iterator[Finding]:
