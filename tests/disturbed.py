@@ -228,10 +228,11 @@ def serving(file: Path, build: Path) -> Iterator[Server]:
     """Have such a program inside the block."""
     build.mkdir(parents=True, exist_ok=True)
     server = Server(file, build)
-    try:
-        yield server
-    finally:
-        end(server.process)
+    with server.process:  # closes the pipes
+        try:
+            yield server
+        finally:
+            end(server.process)
 
 
 def workers(pid: int) -> list[int]:

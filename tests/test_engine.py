@@ -508,6 +508,7 @@ def test_of_two_states_under_way_the_further_one_stays(elsewhere) -> None:
     elsewhere()
     assert unpack(s, early)
     assert unpack(s, late)
+    assert not unpack(s, late), "no further than what is there"
     assert not unpack(s, early)
     held = (record.folder(s.key()) / "checkpoint.safetensors").read_bytes()
     assert held == late["checkpoint.safetensors"].raw

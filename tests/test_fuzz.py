@@ -27,7 +27,7 @@ from reliability import note
 
 from repro import checkpoint, grids, paths, record, text, vet
 from repro.bench import store as bench
-from repro.data.readers import cifar_batch
+from repro.data.cifar import batch
 from repro.data.tiny import FOLDER, Folder, _pixels
 from repro.errors import ReproError
 from repro.flight import _known
@@ -341,7 +341,7 @@ def cifar_files(tmp: Path) -> Case:
     files = [pickle.dumps({"data": pixels, "labels": [1, 2]}, protocol) for protocol in range(5)]
 
     def load(raw: bytes) -> None:
-        images, labels = cifar_batch(put(path, raw))
+        images, labels = batch(put(path, raw))
         assert images.dtype == torch.uint8 and images.shape == (len(labels), 3, 32, 32)
 
     return Case(lambda rng: near_ends(rng.choice(files), rng), load)
@@ -457,3 +457,22 @@ def test_any_text_is_yaml_or_one_line(given_text: str) -> None:
     held(lambda: text.load(given_text))
     held(lambda: text.load(given_text, references=False))
     held(lambda: text.assignments([given_text.replace("=@", "=")]))
+
+
+def test_what_was_survived_is_kept_where_one_asks_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("REPRO_RELIABILITY", raising=False)
+    note("kills", 1, 1, "training")
+    path = tmp_path / "deep" / "found.json"
+    monkeypatch.setenv("REPRO_RELIABILITY", str(path))
+    for tried in (5, 7):
+        note("spoilt files", tried, 4, "b")
+    note("kills", 3, 3, "training")
+    note("spoilt files", 2, 2, "a")
+    assert path.read_text() == json.dumps(json.loads(path.read_text()), indent=1, sort_keys=True) + "\n"
+    a, b = {"tried": 2, "survived": 2}, {"tried": 7, "survived": 4}
+    assert json.loads(path.read_text()) == {
+        "kills": {"training": {"tried": 3, "survived": 3}},
+        "spoilt files": {"a": a, "b": b},
+    }

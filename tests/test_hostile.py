@@ -22,7 +22,7 @@ from fuzzing import held, joined, put, watched
 from PIL import Image
 
 from repro import checkpoint, errors, grids, paths, record, text, vet
-from repro.data import readers, tiny
+from repro.data import cifar, readers, tiny
 from repro.errors import LONGEST, ReproError
 from repro.grids import expand
 from repro.intake import take
@@ -65,7 +65,7 @@ def test_a_file_of_cifar_runs_no_code(tmp_path: Path, protocol: int, place: str)
     good = {"data": np.zeros((1, 3072), np.uint8), "labels": [3]}
     path = put(tmp_path / "batch", pickle.dumps(good | {place: Canary(tmp_path / "canary")}, protocol))
     with watched(tmp_path):
-        assert "posix.mkdir" in refused(lambda: readers.cifar_batch(path))
+        assert "posix.mkdir" in refused(lambda: cifar.batch(path))
     assert not (tmp_path / "canary").exists()
     pickle.loads(path.read_bytes())
     assert (tmp_path / "canary").exists(), "it would have"
@@ -78,7 +78,7 @@ def test_a_file_of_cifar_is_read_as_python_2_wrote_it(tmp_path: Path) -> None:
     kind = b"cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
     state = b"(K\x01" + shape + kind + b"\x89T" + struct.pack("<i", len(raw)) + raw + b"tb"
     whole = b"\x80\x02}(U\x04data" + array + state + b"U\x06labels](K\x07K\x00eu."
-    images, labels = readers.cifar_batch(put(tmp_path / "batch", whole))
+    images, labels = cifar.batch(put(tmp_path / "batch", whole))
     assert labels.tolist() == [7, 0] and torch.equal(images.view(2, 3072), torch.from_numpy(pixels))
 
 
@@ -87,18 +87,16 @@ def test_a_file_of_cifar_is_read_as_python_2_wrote_it(tmp_path: Path) -> None:
 )
 def test_a_file_of_cifar_holds_images_and_classes(tmp_path: Path, change: dict) -> None:
     good = {"data": np.zeros((1, 3072), np.uint8), "labels": [3]}
-    assert len(readers.cifar_batch(put(tmp_path / "batch", pickle.dumps(good))).labels) == 1
-    refused(
-        lambda: readers.cifar_batch(put(tmp_path / "batch", pickle.dumps(good | change))), "no file of CIFAR"
-    )
+    assert len(cifar.batch(put(tmp_path / "batch", pickle.dumps(good)))[1]) == 1
+    refused(lambda: cifar.batch(put(tmp_path / "batch", pickle.dumps(good | change))), "no file of CIFAR")
 
 
 def test_a_floating_or_turned_array_is_told_apart(tmp_path: Path) -> None:
     turned = np.asfortranarray(np.arange(2 * 3072).astype(np.uint8).reshape(2, 3072))
-    found = readers.cifar_batch(put(tmp_path / "batch", pickle.dumps({"data": turned, "labels": [0, 1]})))
-    assert torch.equal(found.images.view(2, 3072), torch.from_numpy(turned.copy("C")))
+    found = cifar.batch(put(tmp_path / "batch", pickle.dumps({"data": turned, "labels": [0, 1]})))
+    assert torch.equal(found[0].view(2, 3072), torch.from_numpy(turned.copy("C")))
     floats = pickle.dumps({"data": np.zeros((2, 3072)), "labels": [0, 1]})
-    refused(lambda: readers.cifar_batch(put(tmp_path / "batch", floats)), "no bytes")
+    refused(lambda: cifar.batch(put(tmp_path / "batch", floats)), "no bytes")
 
 
 def test_fashion_mnist_beside_the_files_with_checksums_is_not_looked_at(tmp_path: Path) -> None:
@@ -280,7 +278,7 @@ BOMBS = """
 import resource, sys
 from pathlib import Path
 from repro import checkpoint, grids, masks, record, text, underway, vet
-from repro.data import readers, tiny
+from repro.data import cifar, tiny
 from repro.errors import ReproError
 from repro.ticketfile import load
 
@@ -288,7 +286,7 @@ def most():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024  # MiB
 
 loaders = {"safetensors": (masks.Masks.load, masks.texts, checkpoint.load_tensors, checkpoint.read_about, load),
-    "json": (record.read, text.numbers, vet.load), "yaml": (grids.plan,), "cifar": (readers.cifar_batch,),
+    "json": (record.read, text.numbers, vet.load), "yaml": (grids.plan,), "cifar": (cifar.batch,),
     "image": (lambda path: tiny._pixels(str(path), 64),)}
 record.environment()
 began = most()

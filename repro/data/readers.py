@@ -6,8 +6,6 @@ matched their checksums when they are read; even so nothing in them can run code
 
 from __future__ import annotations
 
-import io
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -16,10 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import ReproError
-from ..text import sized
+from .cifar import batch
 
-BATCH_LIMIT = 2**28  # bytes; CIFAR-100's training file has 148 MiB
 File = tuple[str, str]  # path below the folder of the data, MD5
 
 
@@ -44,8 +40,7 @@ def rank_in_class(labels: Tensor) -> Tensor:
     Returns:
         int64 (N,): how many earlier examples have the same label.
     """
-    order = torch.argsort(labels, stable=True)
-    counts = torch.bincount(labels)
+    order, counts = torch.argsort(labels, stable=True), torch.bincount(labels)
     starts = counts.cumsum(0) - counts
     ranks = torch.empty_like(labels)
     ranks[order] = torch.arange(len(labels)) - starts[labels[order]]
@@ -98,74 +93,10 @@ def _cifar(name: str, root: Path) -> tuple[Split, Split]:
     source = getattr(torchvision.datasets, name)
 
     def split(files: list[list[str]]) -> Split:
-        parts = [cifar_batch(root / source.base_folder / file) for file, _ in files]
+        parts = [batch(root / source.base_folder / file) for file, _ in files]
         return Split(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
     return split(source.train_list), split(source.test_list)
-
-
-class _Array:
-    """Stands for an array while a pickle is read: nothing is made of what the file says before that is checked."""
-
-    state: tuple[object, ...] = ()
-
-    def __init__(self, *given: object) -> None:
-        self.given = given
-
-    def __setstate__(self, state: tuple[object, ...]) -> None:
-        self.state = state
-
-
-class _Arrays(pickle._Unpickler):  # that in C takes as much memory as a number in the file says
-    """Brings back plain values, and stands for arrays; whatever else a file names is refused before it is looked up."""
-
-    dispatch = {k: v for k, v in pickle._Unpickler.dispatch.items() if k != pickle.BYTEARRAY8[0]}
-
-    def find_class(self, module: str, name: str) -> object:
-        """Look up what builds arrays; raise UnpicklingError at all else."""
-        if (module, name) == ("_codecs", "encode"):
-            return lambda text, codec: text.encode("latin1")
-        place = module.removeprefix("numpy.").removeprefix("_").removeprefix("core.")
-        if module.startswith("numpy") and (place, name) in _ARRAYS:
-            return _Array
-        raise pickle.UnpicklingError(f"it names {module}.{name}, which is no array")
-
-
-_ARRAYS = {("numpy", "ndarray"), ("numpy", "dtype"), ("multiarray", "_reconstruct")}
-
-
-def _bytes_of(array: object) -> np.ndarray:
-    """Make a matrix of bytes of what stands for it; raise ValueError when it is none."""
-    if not isinstance(array, _Array) or len(array.state) != 5:
-        raise ValueError("its data are no array")
-    _, shape, kind, fortran, raw = array.state
-    raw = raw.encode("latin1") if isinstance(raw, str) else raw
-    if not isinstance(kind, _Array) or kind.given[:1] != ("u1",) or not isinstance(raw, bytes):
-        raise ValueError("its data are no bytes")
-    if not isinstance(shape, tuple) or shape != (len(raw) // 3072, 3072):
-        raise ValueError("its data are no images")
-    return np.frombuffer(raw, np.uint8).reshape(shape, order="F" if fortran else "C").copy("C")
-
-
-def cifar_batch(path: Path) -> Split:
-    """Read one file of CIFAR without running code from it.
-
-    Differs from torchvision, which unpickles the file, whatever it names.
-
-    Args:
-        path: a pickled mapping: data, uint8 (N, 3072), and labels or fine_labels, N whole numbers from 0 to 99.
-
-    Raises:
-        ReproError: the file holds anything else.
-    """
-    try:
-        found = _Arrays(io.BytesIO(sized(path, BATCH_LIMIT)), encoding="latin1").load()
-        pixels, told = _bytes_of(found["data"]), found["labels" if "labels" in found else "fine_labels"]
-        if len(told) != len(pixels) or not all(type(label) is int and 0 <= label < 100 for label in told):
-            raise ValueError("its labels are no classes of its images")
-        return Split(torch.from_numpy(pixels).view(-1, 3, 32, 32), torch.tensor(told, dtype=torch.int64))
-    except Exception as error:  # a damaged pickle can raise anything
-        raise ReproError(f"{path}: no file of CIFAR ({error}); remove it and fetch the set again") from None
 
 
 def every_second(

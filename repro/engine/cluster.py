@@ -6,6 +6,7 @@ send its files back. Ray itself tries nothing again: `queue` does, as it does fo
 
 from __future__ import annotations
 
+import logging
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -45,7 +46,7 @@ def _joined(address: str | None) -> Iterator[Any]:
     ours = not ray.is_initialized()
     if ours:
         try:
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise ReproError(f"--address {address}: no Ray cluster answers ({_first_line(error)})") from None
     try:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.context import SpawnContext
 from typing import Any
 
@@ -138,6 +139,10 @@ class Crew:
         places: Mapping[str, Mapping[str, str]] | None = None,
         patience: float | None = None,
     ) -> None:
+        with (
+            deaf()
+        ):  # for it keeps what it does not hear from its first moment on, and all need it to the end
+            resource_tracker.ensure_running()
         self.context = multiprocessing.get_context("spawn")
         self.stop = self.context.Event()
         self.slots, self.places, self.patience = slots, places or {"": {}}, patience

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from .. import files, record, seals
 from .finding import size as size
-from .needed import needed
+from .needed import Needed, needed
 from .places import HOUR, held, runs, state, temporary, tickets
 
 MOST = 30  # items that are shown
@@ -41,7 +41,8 @@ def listed(*, older: float = 0.0) -> list[Item]:
     Args:
         older: only what has not changed for so many seconds; unfinished files for an hour in any case.
     """
-    latest, wanted = time.time() - older, needed()
+    latest = time.time() - older
+    wanted = needed() if runs() or tickets() else Needed(set(), set())
     found = [*_of_runs(wanted.files), *_of_tickets(wanted.tickets)]
     found += [_item("damaged", p, "was set aside") for p in sorted(seals.damaged().rglob("*")) if p.is_file()]
     found += [_item("temporary", p, "never finished") for p in temporary(max(older, HOUR))]

@@ -38,7 +38,10 @@ def state(folder: Path) -> State:
         "under way": "checkpoint.safetensors",
         "unmarked": "record.json",
     }
-    return next((name for name, part in parts.items() if (folder / part).exists()), "orphan")
+    for name, part in parts.items():
+        if (folder / part).exists():
+            return name
+    return "orphan"
 
 
 def settings(folder: Path) -> Settings | None:
