@@ -19,7 +19,7 @@ from test_train import digits, network, random_masks, same, settings
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from repro import captured, measure, record
+from repro import captured, measure, naming, record
 from repro.batches import batches
 from repro.checkpoint import load_tensors
 from repro.data import Data
@@ -978,4 +978,4 @@ def test_a_run_is_filed_under_the_density_that_it_ends_at() -> None:
         ({"model": {"name": "wrn22", "small": 0.2}}, 0.2),
         ({}, 1.0),
     ):
-        assert record.density(head(parse(given))["settings"]) == density
+        assert naming.density(head(parse(given))["settings"]) == density
