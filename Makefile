@@ -28,7 +28,7 @@ test-all: $(STAMP) ## run all tests, the slow and the browser ones too
 
 reliability: $(STAMP) ## try faults and spoilt files for real, half an hour, and publish what survived
 	@rm -f _build/reliability.json
-	@REPRO_RELIABILITY=$(CURDIR)/_build/reliability.json $(BIN)/pytest -n 0 -m '' tests/test_faults.py tests/test_fuzz.py
+	@REPRO_RELIABILITY=$(CURDIR)/_build/reliability.json $(BIN)/pytest -n 0 -m 'reliability or slow' tests/test_faults.py tests/test_engine.py tests/test_store.py tests/test_fuzz.py
 	@$(BIN)/python -m repro.book.reliability _build/reliability.json
 
 lint: $(STAMP) ## check style, spelling, import order and that notebooks hold no outputs

@@ -431,13 +431,13 @@ def test_a_gpu_that_is_not_there_is_named(monkeypatch) -> None:
         run_all([snip()], engine=Engine(gpus=("7",), per_gpu=1))
 
 
-@pytest.mark.slow
+@pytest.mark.reliability
 def test_a_process_that_hangs_is_replaced(own) -> None:
     frame = run_all([by(own["hangs"]), snip()], workers=1, engine=Engine(timeout=20.0))
     assert list(frame["status"]) == ["done", "done"]
 
 
-@pytest.mark.slow
+@pytest.mark.reliability
 def test_a_death_in_a_shared_process_takes_nobody_along(own) -> None:
     frame = run_all([by(own["dies"]), lt(), snip()], engine=Engine(gpus=("0",), per_gpu=3))
     assert list(frame["status"]) == ["failed", "done", "done"]
@@ -449,7 +449,7 @@ def test_the_page_on_clusters_shows_the_examples_as_they_are() -> None:
         assert f"```{kind}\n{(ROOT / 'examples' / name).read_text()}```" in page
 
 
-@pytest.mark.slow
+@pytest.mark.reliability
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
 def test_the_signals_by_which_schedulers_end_jobs_save_everything(number: int) -> None:
     words = [*TINY[:3], "optim.epochs=500", "seed=[0,1]"]
@@ -640,7 +640,7 @@ def tasks() -> set[int]:
     return {int(line.split()[0]) for line in lines if "ray::_task" in line}
 
 
-@pytest.mark.slow
+@pytest.mark.reliability
 @pytest.mark.filterwarnings("ignore")
 def test_a_ray_cluster_makes_the_same_records_and_trains_nothing_for_nobody(
     own, two_nodes: str, tmp_path: Path, monkeypatch

@@ -31,7 +31,7 @@ from repro.pruners import custom
 from repro.settings import Settings
 from repro.train import Stopped
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.reliability
 PLAN = """
 runs:
   - &net {recipe: digits, model: {name: resnet8, width: 0.25}, data.subset: 200, optim: {epochs: 3, batch: 16}, seed: [0, 1, 2]}

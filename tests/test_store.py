@@ -808,7 +808,7 @@ def test_made_up_records_are_sound_and_as_large_as_real_ones() -> None:
     assert rows.overview(frame)["runs"].sum() == 160
 
 
-@pytest.mark.slow
+@pytest.mark.reliability
 def test_fifty_thousand_records_are_listed_in_two_seconds_and_500_mb(tmp_path: Path) -> None:
     records.fill(paths.build(), 50_000)
     context = multiprocessing.get_context("spawn")
