@@ -92,8 +92,8 @@ class Life(NamedTuple):
 def _kill_batches(whole: Whole, build: Path, rng: random.Random, count: Counter[str]) -> None:
     """Make one batch by two programs at once, each struck down again and again and started anew.
 
-    How long they live is drawn from up to thrice the time that it takes to make a first run, longer and longer while
-    nothing is finished: the machine may have more to do by then.
+    How long they live is drawn from up to the time that it takes to make a first run, longer while nothing gets finished,
+    shorter when something does: so most strikes hit runs in their middle, however fast the machine is.
     """
     watch, words, flying, made = Watch(build), ["batch", whole.file, "--workers", 1], dict[int, Life](), 1
     with serving(whole.file, build) as server:
@@ -101,7 +101,7 @@ def _kill_batches(whole: Whole, build: Path, rng: random.Random, count: Counter[
         while not disturbed.kept(build):
             time.sleep(0.005)
             assert server.ended(first) is None, told(build)
-        span, flying[first] = 3 * (time.monotonic() - began), Life(time.monotonic())
+        span, flying[first] = time.monotonic() - began, Life(time.monotonic())
         while True:
             while len(flying) < 2:
                 flying[server.start(words)] = Life(time.monotonic() + rng.uniform(0, span))
@@ -117,7 +117,7 @@ def _kill_batches(whole: Whole, build: Path, rng: random.Random, count: Counter[
                 code = server.ended(pid)
             watch.look()
             before, made = made, len(watch.written)
-            span *= 1.1 if before == made else 0.9
+            span *= 1.1 if before == made else 0.8
             if code == 0:
                 del flying[pid]
                 break
