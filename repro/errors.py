@@ -46,3 +46,11 @@ def pick(menu: Mapping[str, T], name: str, what: str) -> T:
     if name not in menu:
         raise ReproError(f"unknown {what} {name!r}: {nearest(name, menu)}")
     return menu[name]
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Tell whether an error says that memory is lacking; torch has no kind of its own for that of a CPU."""
+    told = isinstance(error, RuntimeError) and any(
+        words in str(error) for words in ("can't allocate memory", "out of memory")
+    )
+    return told or isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"

@@ -111,8 +111,8 @@ def _kill_batches(whole: Whole, build: Path, rng: random.Random, count: Counter[
             flying[pid] = Life(time.monotonic() + span / 6, flying[pid].asked or sign == signal.SIGTERM)
             if sign == signal.SIGKILL:
                 code = server.wait(pid)
-                count["SIGKILL"] -= code != sign  # it had ended
-                count["from a checkpoint"] += code == sign and _under_way(build)
+                count["SIGKILL"] -= code != -sign  # it had ended
+                count["from a checkpoint"] += code == -sign and _under_way(build)
             else:
                 code = server.ended(pid)
             watch.look()

@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 
 from .. import files, record
-from ..errors import ReproError
+from ..errors import ReproError, lacks_memory
 from ..experiment import run
 from ..parts import Moment
 from ..settings import Settings
@@ -171,6 +171,8 @@ def make(job: Job, stop: Callable[[], bool], pulse: Pulse | None = None) -> str:
     try:
         fate = _make(job, stop, kept)
     except Exception as error:
+        if lacks_memory(error) and not isinstance(error, FULL):
+            raise MemoryError(str(error)) from error
         if not isinstance(error, KNOWN):
             _leave_traceback(key, error)
         raise

@@ -21,7 +21,7 @@ from typing import Any, get_type_hints
 import torch
 from torch import Tensor
 
-from ..errors import ReproError, nearest
+from ..errors import ReproError, lacks_memory, nearest
 from .context import Context
 from .scores import SCORES
 from .select import Scores, budget, check_finite
@@ -149,7 +149,7 @@ def call(own: Own, function: Callable[..., Any], ctx: Context, options: Mapping[
         return function(ctx, **options)
     except Exception as error:
         ours = type(error).__module__.split(".")[0] == __name__.split(".")[0]
-        if ours or isinstance(error, torch.OutOfMemoryError):
+        if ours or lacks_memory(error):
             raise
         hint = ""
         if ctx.trained is None and b".trained" in own.source:
